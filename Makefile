@@ -1,0 +1,64 @@
+# Sapphire. `make` shows what there is. Needs python3 (3.11 or newer) and make, nothing else:
+# every target that needs the environment makes it first, when it is missing or stale.
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+STAMP := .venv/.setup-stamp
+
+# A moved or broken environment is stale too: the stamp holds the directory it was made in.
+ifneq ($(shell $(BIN)/python -c 'print(open("$(STAMP)").read().strip())' 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run up status test lint format verify bench lock clean
+
+help: ## Show this help
+	@echo 'Sapphire: a multi-agent paper-trading cluster on Ray'
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo '  Options go in ARGS:  make run ARGS="--to 2003-01-01"'
+
+$(STAMP): requirements.lock pyproject.toml Makefile tools/setup_environment.py
+	@$(PYTHON) tools/setup_environment.py
+
+setup: $(STAMP) ## Make or refresh the environment in .venv (other targets do it by themselves)
+
+run: $(STAMP) ## Run a paper-trading session of the whole cluster on real data
+	@exec $(BIN)/sapphire run $(ARGS)
+
+up: $(STAMP) ## Start everything, ready for requests, until Ctrl-C
+	@exec $(BIN)/sapphire up $(ARGS)
+
+status: $(STAMP) ## Show the processes and the last round of what runs now
+	@exec $(BIN)/sapphire status $(ARGS)
+
+verify: $(STAMP) ## Check a session's journal: make verify ARGS=SESSION
+	@exec $(BIN)/sapphire verify $(ARGS)
+
+test: $(STAMP) ## Run all tests
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## Check style, formatting, types, floors and module lengths
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tools/check_module_length.py
+
+format: $(STAMP) ## Format the sources and mend what ruff can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure the speed of the hot paths
+	@exec $(BIN)/python -m benchmarks.run $(ARGS)
+
+lock: $(STAMP) ## Resolve pyproject.toml anew into requirements.lock (needs a package index)
+	@$(BIN)/python -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --extra dev pyproject.toml -o requirements.lock
+
+clean: ## Remove the environment and all caches (never .sapphire, which holds your data)
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

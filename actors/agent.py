@@ -1,0 +1,139 @@
+"""One agent in plain Python: state rows, the model in force, and the step over them. No Ray."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from actors.contract import AgentSpec, Floats, no_params
+from actors.news import TimedText
+from data.bars import Bars
+
+_ROOT = Path(__file__).resolve().parent.parent
+_FLOORS = ("data", "actors")
+# News without a relevance of its own is wholly about its symbol.
+_RELEVANCE = 1.0
+
+
+class Agent:
+    """One agent's whole memory: a state row per symbol, the model in force, the votes of the last
+    round, and news that is not yet due.
+
+    ``state``    float64 (symbols, state_width), one row per symbol index
+    ``votes``    float64 (n, out_width), what the last ``apply`` returned
+    ``pending``  per symbol, news later than that symbol's last bar, by (ts, id)
+    """
+
+    def __init__(self, spec: AgentSpec) -> None:
+        self.spec = spec
+        self.params: Floats = no_params()
+        self.state: Floats = np.zeros((0, spec.state_width))
+        self.votes: Floats = np.zeros((0, spec.out_width))
+        self.pending: dict[int, list[TimedText]] = {}
+
+    def set_model(self, params: Floats) -> None:
+        """Puts a model in force from the next bar on; an empty array takes it out of force."""
+        params = np.array(params, np.float64)
+        if params.ndim != 1 or not np.isfinite(params).all():
+            raise ValueError(
+                f"{self.spec.name}: a model is one row of finite numbers, got shape {params.shape}"
+            )
+        self.params = params
+
+    def apply(self, bars: Bars, news: Sequence[TimedText] = ()) -> Floats:
+        """Steps through the bars in their order; returns one vote per bar, (n_bars, out_width).
+
+        A news item is absorbed before the first bar of its symbol with ts >= the item's ts, and
+        waits until then: an item that came ahead of its time changes no earlier vote.
+        """
+        spec = self.spec
+        self._grow(bars, news)
+        if spec.absorb is not None and news:
+            self._keep(news)
+        votes = np.zeros((len(bars), spec.out_width))
+        symbols = bars["symbol"]
+        for i in range(len(bars)):
+            row = self.state[symbols[i]]
+            if self.pending:
+                self._absorb_due(int(symbols[i]), int(bars["ts"][i]), row)
+            spec.step(self.params, row, bars[i], votes[i])
+        self.votes = votes
+        return votes
+
+    def _grow(self, bars: Bars, news: Sequence[TimedText]) -> None:
+        indices = [item.symbol for item in news]
+        if len(bars):
+            indices += [int(bars["symbol"].min()), int(bars["symbol"].max())]
+        if not indices:
+            return
+        if min(indices) < 0:
+            raise ValueError(f"{self.spec.name}: symbol index {min(indices)} is negative")
+        missing = max(indices) + 1 - len(self.state)
+        if missing > 0:
+            self.state = np.concatenate([self.state, np.zeros((missing, self.spec.state_width))])
+
+    def _keep(self, news: Sequence[TimedText]) -> None:
+        for item in news:
+            self.pending.setdefault(item.symbol, []).append(item)
+        for waiting in self.pending.values():
+            waiting.sort(key=lambda item: (item.ts, item.id))
+
+    def _absorb_due(self, symbol: int, ts: int, row: Floats) -> None:
+        absorb, score_text = self.spec.absorb, self.spec.score_text
+        if absorb is None or score_text is None:
+            raise TypeError(f"{self.spec.name}: an agent that absorbs news also scores its text")
+        waiting = self.pending.get(symbol, [])
+        while waiting and waiting[0].ts <= ts:
+            item = waiting.pop(0)
+            absorb(self.params, row, item.ts, _RELEVANCE, score_text(item.text))
+        if not waiting:
+            self.pending.pop(symbol, None)
+
+
+def code_hash(spec: AgentSpec) -> str:
+    """sha256 (hex) over the agent's module, this one, and all they import from data and actors.
+
+    Two agents with equal hashes run the same code; a changed comment changes the hash as well,
+    which errs on the safe side: changed code enters the pool anew.
+    """
+    digest = hashlib.sha256()
+    for path in sources(spec):
+        digest.update(path.relative_to(_ROOT).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def sources(spec: AgentSpec) -> list[Path]:
+    """The files behind ``code_hash``, sorted."""
+    start = sys.modules[spec.step.__module__].__file__
+    if start is None:
+        raise ValueError(f"{spec.name}: its module {spec.step.__module__} has no source file")
+    found: set[Path] = set()
+    queue = [Path(start).resolve(), Path(__file__).resolve()]
+    while queue:
+        path = queue.pop()
+        if path not in found:
+            found.add(path)
+            queue += _imports(path)
+    return sorted(found)
+
+
+def _imports(path: Path) -> Iterator[Path]:
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            # ``from actors import link`` names a module, ``from actors.link import link`` does not.
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.split(".")[0] in _FLOORS:
+                base = _ROOT.joinpath(*name.split("."))
+                for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+                    if candidate.is_file():
+                        yield candidate

@@ -1,0 +1,81 @@
+"""What an agent is: a compiled step function over one state row per symbol.
+
+``step(params, state, bar, out)``
+    params  float64 (P,): the model in force; length 0 means that no model is in force
+    state   float64 (S,): this symbol's row, all zeros before its first bar; ``state[0]`` counts bars
+    bar     one ``data.bars.BAR`` record
+    out     float64 (OUT_FIXED + len(evidence),), zeroed by the caller:
+            [p_down, p_flat, p_up, status, reason, *evidence]
+
+A step reads nothing else: no clock, file, database, randomness or other symbol. It always updates
+its state, also when it abstains, so its votes depend on the bars alone, bit for bit: not on how
+they were cut into batches, and not on anything after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+OUT_FIXED = 5
+P_DOWN, P_FLAT, P_UP, STATUS, REASON = range(OUT_FIXED)
+
+Floats = NDArray[np.float64]
+
+
+class Status(IntEnum):
+    """What became of a vote. Abstain is not hold: an abstention carries no probabilities."""
+
+    VOTED = 0
+    ABSTAINED = 1
+    LATE = 2
+    FAILED = 3
+
+
+class Reason(IntEnum):
+    """Why an agent abstained."""
+
+    NONE = 0
+    WARMING_UP = 1
+    NO_MODEL = 2
+    NO_NEWS = 3
+    NO_CHAMPION = 4
+    DEGENERATE = 5  # no variation in the input: a ratio would be undefined
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """One agent: its step, the shape of its state and what it may need."""
+
+    name: str
+    title: str
+    step: Callable[..., None]
+    state_width: int
+    warm_up: int  # bars of a symbol before its first vote
+    evidence: tuple[str, ...]
+    # News: absorb(params, state, ts, relevance, score) before the bars of a round; None = ignores news.
+    absorb: Callable[..., None] | None = None
+    score_text: Callable[[str], float] | None = None
+
+    @property
+    def out_width(self) -> int:
+        return OUT_FIXED + len(self.evidence)
+
+
+def no_params() -> Floats:
+    """The parameters of an agent without a model."""
+    return np.empty(0, np.float64)
+
+
+def vote_fields(out: Floats) -> dict[str, Any]:
+    """One row of ``out`` in words, for people and logs."""
+    return {
+        "p": [float(out[P_DOWN]), float(out[P_FLAT]), float(out[P_UP])],
+        "status": Status(int(out[STATUS])).name.lower(),
+        "reason": Reason(int(out[REASON])).name.lower(),
+    }

@@ -1,0 +1,92 @@
+"""What a trade is expected to cost: one declared model for sizing, reservation and fills.
+
+One-way cost as a fraction of notional =
+    half spread + slippage + Y sigma sqrt(Q / V) + commission / notional
+The third term is the square-root impact law (Toth et al., Phys. Rev. X 1, 021006, 2011): Q lots
+against V lots of volume in a bar whose log return has standard deviation sigma.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from data.money import MICRO, PPM, floor_ppm, multiply_checked
+
+COSTS = np.dtype(
+    [
+        ("commission_per_lot_micro", "<i8"),
+        ("commission_min_micro", "<i8"),
+        ("half_spread_bps", "<f8"),
+        ("slippage_bps", "<f8"),
+        ("impact_y", "<f8"),
+        ("participation_cap_ppm", "<i8"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Declared costs; ValueError when one is negative, not finite or a cap above 1."""
+
+    commission_per_lot_micro: int = 5_000  # 0.005 per share
+    commission_min_micro: int = MICRO  # 1 per order
+    half_spread_bps: float = 2.0
+    slippage_bps: float = 1.0
+    impact_y: float = 0.5
+    participation_cap: float = 0.1  # of the filling bar's volume
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"cost {name}={value}: give a number of 0 or more")
+        if self.participation_cap > 1:
+            raise ValueError(f"cost participation_cap={self.participation_cap}: give 0 to 1")
+
+    def record(self) -> np.void:
+        """The same as one ``COSTS`` record, for the compiled functions."""
+        row = np.zeros(1, COSTS)
+        for name in COSTS.names or ():
+            if name != "participation_cap_ppm":
+                row[name] = getattr(self, name)
+        row["participation_cap_ppm"] = round(self.participation_cap * PPM)
+        return row[0]
+
+
+@njit(cache=True)
+def commission_micro(costs, lots):
+    """Commission of one fill of ``lots`` > 0, micro-units; none for 0 lots."""
+    if lots <= 0:
+        return 0
+    return max(costs.commission_min_micro, multiply_checked(costs.commission_per_lot_micro, lots))
+
+
+@njit(cache=True)
+def participation_lots(costs, volume):
+    """The most lots that one order may take of a bar with ``volume`` lots."""
+    return floor_ppm(max(volume, 0), costs.participation_cap_ppm)
+
+
+@njit(cache=True)
+def price_cost_fraction(costs, sigma, lots, volume):
+    """Half spread + slippage + impact, as a fraction of price; infinite when nothing traded."""
+    if volume <= 0:
+        return math.inf
+    impact = costs.impact_y * sigma * math.sqrt(max(lots, 0) / volume)
+    return (costs.half_spread_bps + costs.slippage_bps) * 1e-4 + impact
+
+
+@njit(cache=True)
+def cost_fraction(costs, sigma, lots, volume, lot_micro):
+    """Expected one-way cost of ``lots`` > 0 as a fraction of notional, commission included.
+
+    ``sigma`` per bar, ``volume`` lots per bar, ``lot_micro`` the notional of one lot. Infinite
+    when the bar had no volume or the lot is worth nothing: then no edge can pay for it.
+    """
+    if lots <= 0 or lot_micro <= 0:
+        return math.inf
+    fee = commission_micro(costs, lots) / (float(lot_micro) * float(lots))
+    return price_cost_fraction(costs, sigma, lots, volume) + fee

@@ -1,0 +1,189 @@
+"""The gate's SQL: epochs, the account's committed view, output records with their approvals."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import psycopg
+
+from data.journal import (
+    APPEND_CTE,
+    OPERATIONS,
+    Record,
+    account_chain,
+    append,
+    head,
+    next_record,
+)
+from data.records import SessionConfig
+from data.store import TRADING_LOCK
+
+MINUTE_NS = 60_000_000_000
+
+_TAKE = """
+INSERT INTO gate_lease (cell, epoch, holder) VALUES (%s, 1, %s)
+ON CONFLICT (cell) DO UPDATE
+SET epoch = gate_lease.epoch + 1, holder = EXCLUDED.holder, taken_at = clock_timestamp()
+RETURNING epoch
+"""
+
+_VIEW = """
+SELECT
+  (SELECT epoch FROM gate_lease WHERE cell = %(cell)s),
+  (SELECT a.equity_micro FROM account a WHERE a.account = %(account)s),
+  (SELECT coalesce(max(CASE state WHEN 'HALTED' THEN 2 WHEN 'REDUCING' THEN 1 ELSE 0 END), 0)
+     FROM trading_state WHERE scope IN ('*', %(account)s)),
+  EXISTS (SELECT 1 FROM trader_lease
+          WHERE account = %(account)s AND expires_at > clock_timestamp()),
+  (SELECT count(*) FROM orders WHERE account = %(account)s AND ts > %(since)s),
+  (SELECT coalesce(max(seq), 0) FROM journal_identity WHERE chain = %(account_chain)s),
+  (SELECT coalesce(max(seq), 0) FROM journal_identity WHERE chain = %(operations)s)
+"""
+
+_POSITIONS = """
+SELECT coalesce(p.symbol, o.symbol), coalesce(p.lots, 0), coalesce(o.lots, 0),
+       p.lock_code IS NOT NULL
+FROM (SELECT symbol, lots, lock_code FROM position WHERE account = %(account)s) p
+FULL JOIN (SELECT symbol, sum(side * (lots - filled_lots)) AS lots FROM orders
+           WHERE account = %(account)s AND status = 'open' GROUP BY symbol) o
+  ON o.symbol = p.symbol
+"""
+
+_OUTPUT = f"""
+WITH {APPEND_CTE}, round_row AS (
+    INSERT INTO round_output (cell, round, session_id, seq, kind, epoch)
+    VALUES (%(cell)s, %(round)s, %(session_id)s, %(seq)s, 'output', %(epoch)s)
+  ), approval_rows AS (
+    INSERT INTO approval (session_id, symbol, ts, account, cell, round, epoch, side, max_lots,
+                          limit_ticks, net_lots, expires_at)
+    SELECT %(session_id)s, s, t, %(account)s, %(cell)s, %(round)s, %(epoch)s, d, q, p, n,
+           clock_timestamp() + make_interval(secs => %(ttl)s)
+    FROM unnest(%(symbols)s::text[], %(ts_list)s::bigint[], %(sides)s::smallint[],
+                %(lots)s::bigint[], %(limits)s::bigint[], %(nets)s::bigint[])
+         AS a(s, t, d, q, p, n)
+  )
+SELECT 1
+"""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """One symbol of the account: position, open orders (signed), and whether it is locked."""
+
+    lots: int
+    open_lots: int
+    locked: bool
+
+
+@dataclass(frozen=True)
+class AccountView:
+    """The account as committed; ``equity_micro`` is None when there is no such account."""
+
+    epoch: int | None
+    equity_micro: int | None
+    state: int
+    trader_leased: bool
+    orders_last_minute: int  # by event time
+    account_seq: int
+    operations_seq: int
+    holdings: dict[str, Holding]
+
+
+@dataclass(frozen=True)
+class Approved:
+    """An approval row to be."""
+
+    symbol: str
+    ts: int
+    side: int
+    lots: int
+    limit_ticks: int
+    net_lots: int
+
+
+def take_epoch(connection: psycopg.Connection, cell: int, holder: str) -> int:
+    """A new epoch of the cell, journalled; voids every approval of the epochs before."""
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", TRADING_LOCK)
+        row = connection.execute(_TAKE, (cell, holder)).fetchone()
+        if row is None:
+            raise RuntimeError("the gate lease was not written")
+        epoch = int(row[0])
+        record = next_record(
+            head(connection, OPERATIONS),
+            chain=OPERATIONS,
+            kind="gate_epoch",
+            session_id="",
+            ts=0,
+            written_ns=time.time_ns(),
+            payload={"cell": cell, "epoch": epoch, "holder": holder},
+            seen={},
+        )
+        append(connection, record)
+    return epoch
+
+
+def read_view(
+    connection: psycopg.Connection, cell: int, account: str, clock_ns: int
+) -> AccountView:
+    """The account's committed view, inside the caller's transaction; ``clock_ns``: session clock."""
+    values = {
+        "since": clock_ns - MINUTE_NS,
+        "cell": cell,
+        "account": account,
+        "account_chain": account_chain(account),
+        "operations": OPERATIONS,
+    }
+    row = connection.execute(_VIEW, values).fetchone()
+    if row is None:
+        raise RuntimeError("the account view gave no row")
+    holdings = {
+        str(symbol): Holding(int(lots), int(open_lots), bool(locked))
+        for symbol, lots, open_lots, locked in connection.execute(_POSITIONS, values)
+    }
+    epoch, equity, state, leased, recent, account_seq, operations_seq = row
+    return AccountView(
+        epoch, equity, int(state), bool(leased), int(recent), int(account_seq),
+        int(operations_seq), holdings,
+    )
+
+
+def lock_trading_shared(connection: psycopg.Connection) -> None:
+    """Waits out whoever changes who may trade; first statement of the transaction."""
+    connection.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", TRADING_LOCK)
+
+
+def recorded_output(connection: psycopg.Connection, cell: int, number: int) -> bytes | None:
+    """The payload of the round's output record; None while the round is open."""
+    row = connection.execute(
+        "SELECT j.payload FROM round_output o JOIN journal j ON j.chain = %s AND j.seq = o.seq"
+        " WHERE o.cell = %s AND o.round = %s",
+        (f"cell/{cell}", cell, number),
+    ).fetchone()
+    return bytes(row[0]) if row else None
+
+
+def commit_output(
+    connection: psycopg.Connection,
+    record: Record,
+    config: SessionConfig,
+    number: int,
+    epoch: int,
+    approved: list[Approved],
+) -> None:
+    """Output record, round row and approvals in one statement."""
+    values = record.parameters() | {
+        "cell": config.cell,
+        "round": number,
+        "epoch": epoch,
+        "account": config.account,
+        "ttl": config.approval_ttl_s,
+        "symbols": [row.symbol for row in approved],
+        "ts_list": [row.ts for row in approved],
+        "sides": [row.side for row in approved],
+        "lots": [row.lots for row in approved],
+        "limits": [row.limit_ticks for row in approved],
+        "nets": [row.net_lots for row in approved],
+    }
+    connection.execute(_OUTPUT, values)

@@ -1,0 +1,322 @@
+"""The account's books in PostgreSQL: opening, fills and marks of one moment, the end.
+
+Each method is one transaction under the account's lock. The chain record and the tables say the
+same; ``verify`` recomputes the second from the first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from cloud_trader.account_records import (
+    BAR,
+    ENDED,
+    OPENED,
+    BarEntry,
+    ClosedEntry,
+    EndedEntry,
+    FillEntry,
+    Opened,
+)
+from cloud_trader.books import apply_fill, drawdown
+from cloud_trader.broker import DoneEvent, Event, FillEvent
+from data.bars import Bars
+from data.journal import OPERATIONS, Head, account_chain, append, cell_chain, head, next_record
+from data.money import PPM, notional_micro
+from data.records import SessionConfig
+from data.store import ACCOUNT_LOCK_CLASS, TRADING_LOCK
+
+DAY_NS = 86_400_000_000_000
+
+LOCKS = (
+    "SELECT pg_advisory_xact_lock_shared(%s, %s), pg_advisory_xact_lock(%s, hashtext(%s))"
+)
+_LEASE = (
+    "SELECT holder = %s AND expires_at > clock_timestamp() FROM trader_lease WHERE account = %s"
+)
+_STATE = (
+    "SELECT coalesce(bool_or(state = 'HALTED'), false), coalesce(bool_and(state = 'ACTIVE'), true)"
+    " FROM trading_state WHERE scope IN ('*', %s)"
+)
+_SEEN = "SELECT chain, max(seq) FROM journal_identity WHERE chain = ANY(%s) GROUP BY chain"
+
+
+class NotHolder(RuntimeError):
+    """This process does not hold the account's lease: it may write nothing."""
+
+
+@dataclass
+class _Holding:
+    lots: int
+    cost_micro: int
+    mark_ticks: int
+    locked: bool
+
+
+@dataclass(frozen=True)
+class Marked:
+    """The books after a moment's fills and marks."""
+
+    equity_micro: int
+    peak_micro: int
+    halted: bool
+
+    @property
+    def drawdown(self) -> float:
+        """Loss from the peak as a fraction."""
+        return float(drawdown(self.peak_micro, self.equity_micro))
+
+    def drawdown_above(self, limit_ppm: int) -> bool:
+        """Whether equity is at or below its peak by the limit, in exact integers."""
+        return (self.peak_micro - self.equity_micro) * PPM >= self.peak_micro * limit_ppm
+
+
+class AccountStore:
+    """Writes of one account. ``connection`` is the trader's own, in autocommit mode."""
+
+    def __init__(self, connection: psycopg.Connection, config: SessionConfig) -> None:
+        self._connection = connection
+        self._config = config
+        self._chain = account_chain(config.account)
+
+    # -- shared by every transaction of the account ------------------------------------------
+
+    def lock(self, holder: str) -> None:
+        """First statements of a transaction: trading lock shared, account's exclusive, lease."""
+        account = self._config.account
+        self._connection.execute(LOCKS, (*TRADING_LOCK, ACCOUNT_LOCK_CLASS, account))
+        row = self._connection.execute(_LEASE, (holder, account)).fetchone()
+        if row is None or not row[0]:
+            raise NotHolder(f"the lease of {account} is not held by this trader")
+
+    def head(self) -> Head:
+        """The last record of the account's chain."""
+        return head(self._connection, self._chain)
+
+    def record(self, after: Head, kind: str, ts: int, payload: object) -> Head:
+        """Appends to the account's chain, naming what it saw of the other chains."""
+        others = [cell_chain(self._config.cell), OPERATIONS]
+        seen = {str(c): int(n) for c, n in self._connection.execute(_SEEN, (others,))}
+        record = next_record(
+            after,
+            chain=self._chain,
+            kind=kind,
+            session_id=self._config.session_id,
+            ts=ts,
+            written_ns=time.time_ns(),
+            payload=payload,
+            seen=seen,
+        )
+        append(self._connection, record)
+        return record.head
+
+    # -- life of the account -----------------------------------------------------------------
+
+    def open(self, holder: str) -> None:
+        """Opens the account with the session's cash unless it is open."""
+        config = self._config
+        opening = config.opening_micro
+        with self._connection.transaction():
+            self.lock(holder)
+            row = self._connection.execute(
+                "SELECT 1 FROM account WHERE account = %s", (config.account,)
+            ).fetchone()
+            if row is not None:
+                return
+            body = Opened(account=config.account, opening_micro=opening, holder=holder)
+            self.record(self.head(), OPENED, 0, body)
+            self._connection.execute(
+                "INSERT INTO account (account, session_id, opening_micro, cash_micro,"
+                " equity_micro, peak_micro, day_open_micro) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                (config.account, config.session_id, opening, opening, opening, opening, opening),
+            )
+
+    def end(self, status: str, detail: str) -> None:
+        """The session's last record and row."""
+        with self._connection.transaction():
+            self._connection.execute(
+                LOCKS, (*TRADING_LOCK, ACCOUNT_LOCK_CLASS, self._config.account)
+            )
+            self.record(self.head(), ENDED, 0, EndedEntry(status=status, detail=detail))
+            self._connection.execute(
+                "INSERT INTO session_end (session_id, status, detail) VALUES (%s, %s, %s)"
+                " ON CONFLICT (session_id) DO NOTHING",
+                (self._config.session_id, status, detail),
+            )
+
+    # -- one moment --------------------------------------------------------------------------
+
+    def mark(
+        self, ts: int, bars: Bars, events: Sequence[Event], locked: Sequence[int], holder: str
+    ) -> Marked:
+        """Applies fills, marks to the closes, and commits record and books."""
+        with self._connection.transaction():
+            self.lock(holder)
+            books = self._connection.execute(
+                "SELECT cash_micro, reserved_micro, equity_micro, peak_micro, day, day_open_micro"
+                " FROM account WHERE account = %s",
+                (self._config.account,),
+            ).fetchone()
+            state = self._connection.execute(_STATE, (self._config.account,)).fetchone()
+            if books is None or state is None:
+                raise LookupError(f"account {self._config.account} is not open")
+            entry, holdings = self._settle(ts, bars, events, locked, books)
+            seq = self.record(self.head(), BAR, ts, entry).seq
+            self._write(entry, holdings, seq)
+        return Marked(entry.equity_micro, entry.peak_micro, bool(state[0]))
+
+    def _settle(
+        self,
+        ts: int,
+        bars: Bars,
+        events: Sequence[Event],
+        locked: Sequence[int],
+        books: tuple[int, ...],
+    ) -> tuple[BarEntry, dict[str, _Holding]]:
+        cash, reserved, before, peak, day, day_open = books
+        holdings = self._holdings()
+        fills = [event for event in events if isinstance(event, FillEvent)]
+        done = [event for event in events if isinstance(event, DoneEvent)]
+        for fill in fills:
+            held = holdings.setdefault(fill.order.symbol, _Holding(0, 0, 0, False))
+            cash, held.lots, held.cost_micro, _ = apply_fill(
+                cash,
+                held.lots,
+                held.cost_micro,
+                fill.order.side,
+                fill.lots,
+                fill.price_ticks,
+                fill.fee_micro,
+                self._config.micro_per_tick,
+            )
+        reserved -= self._released([event.order.client_order_id for event in done])
+        for bar in bars:
+            symbol = self._config.symbols[int(bar["symbol"])]
+            holdings.setdefault(symbol, _Holding(0, 0, 0, False)).mark_ticks = int(bar["close"])
+        for number in locked:
+            held = holdings.get(self._config.symbols[number])
+            if held is not None and held.lots != 0:
+                held.locked = True
+        equity = self._equity(cash, holdings)
+        if ts // DAY_NS > day:
+            day, day_open = ts // DAY_NS, before
+        entry = BarEntry(
+            ts=ts,
+            fills=[_fill_entry(fill) for fill in fills],
+            closed=[_closed_entry(event) for event in done],
+            marks={symbol: held.mark_ticks for symbol, held in sorted(holdings.items())},
+            positions={s: held.lots for s, held in sorted(holdings.items()) if held.lots},
+            cash_micro=int(cash),
+            reserved_micro=int(reserved),
+            equity_micro=equity,
+            peak_micro=max(peak, equity),
+            day=day,
+            day_open_micro=day_open,
+            locked=[symbol for symbol, held in sorted(holdings.items()) if held.locked],
+        )
+        return entry, holdings
+
+    def _equity(self, cash: int, holdings: dict[str, _Holding]) -> int:
+        total = int(cash)
+        for held in holdings.values():
+            if held.lots:
+                per_tick = self._config.micro_per_tick
+                total += int(notional_micro(held.mark_ticks, held.lots, per_tick))
+        return total
+
+    def _holdings(self) -> dict[str, _Holding]:
+        rows = self._connection.execute(
+            "SELECT symbol, lots, cost_micro, mark_ticks, lock_code IS NOT NULL FROM position"
+            " WHERE account = %s",
+            (self._config.account,),
+        )
+        return {row[0]: _Holding(*row[1:]) for row in rows}
+
+    def _released(self, ids: list[str]) -> int:
+        row = self._connection.execute(
+            "SELECT coalesce(sum(reserved_micro), 0) FROM orders"
+            " WHERE client_order_id = ANY(%s) AND status = 'open'",
+            (ids,),
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def _write(self, entry: BarEntry, holdings: dict[str, _Holding], seq: int) -> None:
+        account = self._config.account
+        with self._connection.cursor() as cursor:
+            if entry.fills:
+                cursor.executemany(
+                    "INSERT INTO fill (fill_id, client_order_id, account, symbol, ts, side, lots,"
+                    " price_ticks, fee_micro, seq) VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s,%s)",
+                    [
+                        (f.fill_id, f.client_order_id, account, f.symbol, entry.ts, f.side, f.lots,
+                         f.price_ticks, f.fee_micro, seq)
+                        for f in entry.fills
+                    ],
+                )  # fmt: skip
+            if entry.closed:
+                cursor.executemany(
+                    "UPDATE orders SET status = %s, filled_lots = %s"
+                    " WHERE client_order_id = %s AND status = 'open'",
+                    [(c.status, c.filled_lots, c.client_order_id) for c in entry.closed],
+                )
+            cursor.execute(
+                "INSERT INTO position (account, symbol, lots, cost_micro, mark_ticks, lock_code)"
+                " SELECT %s, s, l, c, m, k FROM unnest(%s::text[], %s::bigint[], %s::bigint[],"
+                " %s::bigint[], %s::text[]) AS t(s, l, c, m, k)"
+                " ON CONFLICT (account, symbol) DO UPDATE SET lots = EXCLUDED.lots,"
+                " cost_micro = EXCLUDED.cost_micro, mark_ticks = EXCLUDED.mark_ticks,"
+                " lock_code = EXCLUDED.lock_code",
+                (
+                    account,
+                    list(holdings),
+                    [int(held.lots) for held in holdings.values()],
+                    [int(held.cost_micro) for held in holdings.values()],
+                    [held.mark_ticks for held in holdings.values()],
+                    ["quarantined" if held.locked else None for held in holdings.values()],
+                ),
+            )
+            cursor.execute(
+                "UPDATE account SET cash_micro = %s, reserved_micro = %s, equity_micro = %s,"
+                " peak_micro = %s, day = %s, day_open_micro = %s, mark_ts = %s"
+                " WHERE account = %s",
+                (
+                    entry.cash_micro,
+                    entry.reserved_micro,
+                    entry.equity_micro,
+                    entry.peak_micro,
+                    entry.day,
+                    entry.day_open_micro,
+                    entry.ts,
+                    account,
+                ),
+            )
+
+
+def _fill_entry(fill: FillEvent) -> FillEntry:
+    return FillEntry(
+        fill_id=fill.fill_id,
+        client_order_id=fill.order.client_order_id,
+        symbol=fill.order.symbol,
+        side=fill.order.side,
+        lots=fill.lots,
+        price_ticks=fill.price_ticks,
+        fee_micro=fill.fee_micro,
+    )
+
+
+def _closed_entry(event: DoneEvent) -> ClosedEntry:
+    return ClosedEntry(
+        client_order_id=event.order.client_order_id,
+        status=event.status,
+        filled_lots=event.filled_lots,
+    )
+
+
+def trading_active(connection: psycopg.Connection, account: str) -> bool:
+    """Whether no scope restricts the account's trading."""
+    row = connection.execute(_STATE, (account,)).fetchone()
+    return bool(row and row[1])

@@ -1,0 +1,83 @@
+"""Halt and resume: operator actions that hold through PostgreSQL alone, also when Ray is dead.
+
+They take the trading lock exclusively: once a halt is acknowledged, no decision order commits.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import psycopg
+
+from data.journal import OPERATIONS, append, head, next_record
+from data.store import TRADING_LOCK
+
+EVERYWHERE = "*"
+
+_SET = """
+INSERT INTO trading_state (scope, state, reason, seq) VALUES (%s, %s, %s, %s)
+ON CONFLICT (scope) DO UPDATE
+SET state = EXCLUDED.state, reason = EXCLUDED.reason, seq = EXCLUDED.seq,
+    since = clock_timestamp()
+"""
+
+
+@dataclass(frozen=True)
+class TradingState:
+    """What holds for a scope: '*' everywhere, else one account."""
+
+    scope: str
+    state: str
+    reason: str
+    since: str
+
+
+def set_state(
+    connection: psycopg.Connection,
+    scope: str,
+    state: str,
+    reason: str,
+    actor: str,
+    session_id: str = "",
+    ts: int = 0,
+) -> int:
+    """Sets ACTIVE, REDUCING or HALTED with a reason; returns the operations record's number.
+
+    ValueError for an empty reason.
+    """
+    if not reason.strip():
+        raise ValueError("a reason is needed: say why")
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", TRADING_LOCK)
+        record = next_record(
+            head(connection, OPERATIONS),
+            chain=OPERATIONS,
+            kind="state",
+            session_id=session_id,
+            ts=ts,
+            written_ns=time.time_ns(),
+            payload={"scope": scope, "state": state, "reason": reason, "actor": actor},
+            seen={},
+        )
+        append(connection, record)
+        connection.execute(_SET, (scope, state, reason, record.seq))
+    return record.seq
+
+
+def states(connection: psycopg.Connection) -> list[TradingState]:
+    """Every scope's state, the whole system first."""
+    rows = connection.execute(
+        "SELECT scope, state, reason, to_char(since AT TIME ZONE 'UTC',"
+        " 'YYYY-MM-DD HH24:MI:SS\"Z\"') FROM trading_state ORDER BY scope <> '*', scope"
+    )
+    return [TradingState(*row) for row in rows]
+
+
+def open_orders(connection: psycopg.Connection) -> list[tuple[str, str, int, int]]:
+    """(client order id, symbol, side, open lots) of the orders in flight."""
+    rows = connection.execute(
+        "SELECT client_order_id, symbol, side, lots - filled_lots FROM orders"
+        " WHERE status = 'open' ORDER BY client_order_id"
+    )
+    return [(str(a), str(b), int(c), int(d)) for a, b, c, d in rows]

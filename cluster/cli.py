@@ -1,0 +1,126 @@
+"""The ``sapphire`` command. Exit codes: 0 done, 1 it failed or is not healthy, 2 bad input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data.errors import InputError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Six agents vote, a coordinator pools, a gate decides, a paper account trades.",
+)
+
+
+def _speed(text: str) -> float:
+    if text == "max":
+        return 0.0
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise InputError(f"--speed {text!r}: give dates per second above 0, or max")
+    return value
+
+
+@app.command("run")
+def run_command(
+    first: Annotated[str | None, typer.Option("--from", help="First traded date, YYYY-MM-DD.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last date, YYYY-MM-DD.")] = None,
+    symbols: Annotated[
+        str, typer.Option("--symbols", help="Comma-separated; all of the data when absent.")
+    ] = "",
+    speed: Annotated[
+        str, typer.Option("--speed", help="Traded dates per second, or max.")
+    ] = "max",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of model training.", min=0)] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object as the last line of stdout.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="CSV of daily bars instead of the sample's.")
+    ] = None,
+) -> None:
+    """Run a paper-trading session of the whole cluster on recorded daily bars."""
+    from cluster.run import RunOptions, run
+
+    chosen = tuple(name.strip() for name in symbols.split(",") if name.strip())
+    raise typer.Exit(
+        run(RunOptions(first, last, chosen, _speed(speed), seed, as_json, data))
+    )
+
+
+@app.command()
+def up() -> None:
+    """Start everything, ready for requests, until Ctrl-C."""
+    from cluster.up import up as start
+
+    raise typer.Exit(start())
+
+
+@app.command()
+def status() -> None:
+    """Show each process and the last round; exit 1 when something is not healthy."""
+    from cluster.status import status as show
+
+    raise typer.Exit(show())
+
+
+@app.command()
+def verify(
+    session: Annotated[str, typer.Argument(help="Session id, or 'last'.")] = "last",
+) -> None:
+    """Recompute a session's hash chains and books from the journal; exit 1 at a violation."""
+    from cluster.verify import verify as check
+
+    raise typer.Exit(check(session))
+
+
+@app.command()
+def halt(
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is journalled.")],
+) -> None:
+    """Stop all trading now. Holds through PostgreSQL, also when Ray is dead."""
+    from cluster.operate import set_everywhere
+
+    raise typer.Exit(set_everywhere("HALTED", reason))
+
+
+@app.command()
+def resume(
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is journalled.")],
+) -> None:
+    """Take a halt back."""
+    from cluster.operate import set_everywhere
+
+    raise typer.Exit(set_everywhere("ACTIVE", reason))
+
+
+def main() -> None:
+    """Entry point: turns the errors that a person can mend into one line."""
+    from cluster.processes import ServiceError
+    from cluster.stopping import Stopped
+
+    try:
+        app()
+    except InputError as error:
+        print(f"sapphire: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ServiceError as error:
+        print(f"sapphire: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Stopped as stopped:
+        print("sapphire: stopped", file=sys.stderr)
+        sys.exit(stopped.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""What a session will be: data, dates, models, limits and costs, decided before anything starts."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import psycopg
+
+from actors.contract import Floats
+from actors.costs import CostModel
+from actors.limits import RiskLimits, load_limits
+from actors.pool_state import PoolParams
+from actors.sizing import SizingParams
+from data.bars import Bars
+from data.daily_stocks import TICK, Feed, load_feed
+from data.errors import InputError
+from data.jit_cache import source_hash
+from data.money import Instrument, to_micro
+from data.records import SessionConfig
+from data.sessions import save_model, save_session
+
+ROOT = Path(__file__).resolve().parent.parent
+WARM_UP_DATES = 500  # of the data's dates, whatever symbols trade
+HORIZON = 5
+BARS_PER_YEAR = 252
+OPENING_CASH = Decimal(1_000_000)
+CURRENCY = "USD"
+# In a historical session only a fault reaches these: everything waits for a slow machine.
+VOTE_DEADLINE_S = 60.0
+APPROVAL_TTL_S = 3600.0
+DAY_NS = 86_400_000_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A session's data before its models are fitted. ``fit_bars`` are the warm-up's bars alone."""
+
+    feed: Feed
+    fit_bars: Bars
+    models_from: int
+    first_traded: int
+    limits: RiskLimits
+    seed: int
+
+
+def plan_session(
+    first: str | None, last: str | None, symbols: Sequence[str], path: Path | None, seed: int
+) -> Plan:
+    """Reads and checks everything that a person may have got wrong; InputError names it.
+
+    ``first`` and ``last`` are ISO dates: the first traded and the last date, both included.
+    """
+    limits = load_limits()
+    starts = _date(first, "--from")
+    ends = _date(last, "--to")
+    everything = load_feed(path)
+    chosen = load_feed(path, symbols) if symbols else everything
+    moments = np.unique(everything.bars["ts"])
+    if len(moments) <= WARM_UP_DATES:
+        raise InputError(
+            f"{everything.name} holds {len(moments)} dates: the warm-up alone takes {WARM_UP_DATES}"
+        )
+    models_from = int(moments[WARM_UP_DATES])
+    first_traded = models_from
+    if starts is not None:
+        first_traded = _ns(starts)
+        if first_traded + DAY_NS <= models_from:
+            raise InputError(
+                f"--from {starts} lies inside the warm-up: give {_day(models_from)} or later"
+            )
+    bars = chosen.bars
+    if ends is not None:
+        bars = bars[bars["ts"] < _ns(ends) + DAY_NS]
+    if not (bars["ts"] >= first_traded).any():
+        held = f"{_day(int(moments[0]))} to {_day(int(moments[-1]))}"
+        raise InputError(f"--from/--to leave no bar to trade: the data run from {held}")
+    feed = Feed(
+        chosen.symbols,
+        bars,
+        chosen.quarantined,
+        tuple(moment for moment in chosen.quarantined_at if moment[0] <= int(bars["ts"].max())),
+        chosen.name,
+        hashlib.sha256(bars.tobytes()).hexdigest(),
+    )
+    fit_bars = everything.bars[everything.bars["ts"] < models_from]
+    return Plan(feed, fit_bars, models_from, first_traded, limits, seed)
+
+
+def record_session(
+    connection: psycopg.Connection, plan: Plan, models: dict[str, Floats], now: datetime
+) -> SessionConfig:
+    """Stores the models and the session; returns what was recorded."""
+    names = {
+        agent: save_model(connection, agent, HORIZON, plan.models_from, params)
+        for agent, params in models.items()
+    }
+    config = session_config(plan.feed.symbols, names, plan.limits, now, "historical")
+    config = msgspec.structs.replace(
+        config,
+        first_traded=plan.first_traded,
+        models_from=plan.models_from,
+        data_name=plan.feed.name,
+        data_hash=plan.feed.content_hash,
+        rounds=len(np.unique(plan.feed.bars["ts"])),
+        seed=plan.seed,
+    )
+    save_session(connection, config)
+    return config
+
+
+def session_config(
+    symbols: Sequence[str],
+    models: dict[str, str],
+    limits: RiskLimits,
+    now: datetime,
+    mode: str,
+) -> SessionConfig:
+    """A session's configuration with the house's defaults."""
+    session_id = f"{mode[0]}{now.astimezone(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    sizing = SizingParams(
+        horizon=HORIZON,
+        bars_per_year=float(BARS_PER_YEAR),
+        risk_multiplier=limits.risk_multiplier,
+    )
+    instrument = Instrument(tick=TICK)
+    return SessionConfig(
+        session_id=session_id,
+        account=f"paper-{session_id}",
+        cell=0,
+        mode=mode,
+        group="us-equity-daily",
+        symbols=list(symbols),
+        currency=CURRENCY,
+        tick=str(TICK),
+        micro_per_tick=instrument.micro_per_tick,
+        opening_micro=to_micro(OPENING_CASH),
+        horizon=HORIZON,
+        bars_per_year=BARS_PER_YEAR,
+        first_traded=0,
+        models_from=0,
+        models=models,
+        data_name="",
+        data_hash="",
+        rounds=0,
+        seed=0,
+        limits=limits.model_dump(mode="json"),
+        sizing=asdict(sizing),
+        costs=asdict(CostModel()),
+        pool=asdict(PoolParams(horizon=HORIZON)),
+        vote_deadline_s=VOTE_DEADLINE_S if mode == "historical" else 2.0,
+        approval_ttl_s=APPROVAL_TTL_S if mode == "historical" else 10.0,
+        fingerprint=fingerprint(),
+    )
+
+
+def fingerprint() -> dict[str, str]:
+    """What decides the last bit of a float: code, locked packages, CPU, C library."""
+    from llvmlite import binding
+
+    lock = ROOT / "requirements.lock"
+    features = binding.get_host_cpu_features().flatten()
+    return {
+        "code": source_hash(ROOT),
+        "lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "absent",
+        "python": platform.python_version(),
+        "numba": version("numba"),
+        "cpu": f"{binding.get_host_cpu_name()} {hashlib.sha256(features.encode()).hexdigest()[:16]}",
+        "libc": " ".join(platform.libc_ver()),
+    }
+
+
+def _date(text: str | None, option: str) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{option} {text!r} is not a date: write YYYY-MM-DD") from None
+
+
+def _ns(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000_000
+
+
+def _day(ts: int) -> str:
+    return datetime.fromtimestamp(ts / 1e9, UTC).date().isoformat()

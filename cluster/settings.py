@@ -1,0 +1,56 @@
+"""Settings of the composition root, with the environment variables that they come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from data.errors import InputError
+
+
+class ClusterSettings(BaseSettings):
+    """Where things run. Everything has a default for one machine without credentials."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".sapphire"), validation_alias="SAPPHIRE_HOME")
+    coordinator_port: int = Field(8081, ge=1, le=65535, validation_alias="SAPPHIRE_COORDINATOR_PORT")
+    trader_port: int = Field(8080, ge=1, le=65535, validation_alias="SAPPHIRE_TRADER_PORT")
+    dashboard_port: int = Field(8265, ge=1, le=65535, validation_alias="SAPPHIRE_DASHBOARD_PORT")
+    database_url: str = Field("", validation_alias="DATABASE_URL")
+    redis_url: str = Field("", validation_alias="REDIS_URL")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING)$", validation_alias="LOG_LEVEL")
+
+
+class TradingMode(BaseSettings):
+    """Paper or live. Live needs three things at once; without them the start is refused."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    enable_paper_trading: bool = Field(True, validation_alias="ENABLE_PAPER_TRADING")
+    live_trading_confirmation: str = Field("", validation_alias="LIVE_TRADING_CONFIRMATION")
+
+
+def load(kind: type[Any]) -> Any:
+    """Settings of ``kind`` from the environment; InputError names the variable and its value."""
+    try:
+        return kind()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise InputError(
+            f"environment variable {name}={first.get('input')!r}: {first['msg']}"
+        ) from error
+
+
+def require_paper(mode: TradingMode) -> None:
+    """InputError unless trading is on paper: this version ships no exchange broker."""
+    if not mode.enable_paper_trading:
+        raise InputError(
+            "ENABLE_PAPER_TRADING=false: live trading needs a venue, credentials and"
+            " LIVE_TRADING_CONFIRMATION, and this version has no exchange broker:"
+            " unset ENABLE_PAPER_TRADING"
+        )

@@ -1,0 +1,70 @@
+"""Where numba keeps compiled code: a directory named by a hash of everything that shapes it.
+
+numba's own index looks only at the file that holds a function, so an edit of a step function in
+another file would leave a cached caller running the old step. The directory's name therefore
+hashes every source file that uses ``njit``, the numba and llvmlite versions and the CPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+FLOORS = ("data", "actors", "serve_apps", "cloud_trader", "tuning", "cluster")
+
+
+def njit_sources(root: Path) -> list[Path]:
+    """Every module below ``root`` that mentions njit, in a stable order."""
+    return [
+        path
+        for floor in FLOORS
+        for path in sorted((root / floor).rglob("*.py"))
+        if b"njit" in path.read_bytes()
+    ]
+
+
+def source_hash(root: Path) -> str:
+    """Hex digest over names and contents of the compiled sources below ``root``."""
+    digest = hashlib.sha256()
+    for path in njit_sources(root):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def cache_directory(root: Path, base: Path, cpu: str) -> Path:
+    """The cache directory for the sources below ``root`` on a CPU named ``cpu``."""
+    tool = f"{version('numba')} {version('llvmlite')} {cpu} {sys.version_info[:2]}"
+    name = hashlib.sha256(f"{source_hash(root)} {tool}".encode()).hexdigest()[:20]
+    return base / name
+
+
+def activate() -> Path:
+    """Point numba at the right directory; call before numba is imported anywhere."""
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    from llvmlite import binding
+
+    root = Path(__file__).resolve().parent.parent
+    cpu = f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
+    home = Path(sys.prefix) / "var" / "sapphire-numba"
+    directory = cache_directory(root, home, cpu)
+    if not directory.is_dir() and not _can_make(directory):
+        shared = Path(tempfile.gettempdir()) / f"sapphire-numba-{os.getuid()}"
+        directory = cache_directory(root, shared, cpu)
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.environ["NUMBA_CACHE_DIR"] = str(directory)
+    return directory
+
+
+def _can_make(directory: Path) -> bool:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return True

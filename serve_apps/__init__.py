@@ -1,0 +1,1 @@
+"""Floor 3: the MCP coordinator, a Ray Serve application."""

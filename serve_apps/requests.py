@@ -1,0 +1,125 @@
+"""From a request's bars to BAR rows, and from a recorded round to a response. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+import numpy as np
+
+from actors.checks import Code, Verdict
+from data.bars import BAR, UNKNOWN, Bars
+from data.door import flaw_of_prices
+from data.money import from_ticks, to_ticks
+from data.records import RoundOutput, SessionConfig
+from serve_apps.wire import BarIn, DecideRequest, DecideResponse, Refused, VerdictOut
+
+EQUAL_WEIGHTS = "equal_weights"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A valid request: its bars as rows in (ts, symbol) order, and hashes of body and bars."""
+
+    request_id: str
+    session_id: str
+    body_hash: bytes
+    bars: Bars
+    bar_hashes: tuple[bytes, ...]
+    locked: tuple[int, ...]
+
+
+def parse(request: DecideRequest, body: bytes, config: SessionConfig) -> Asked:
+    """Checks and quantises the bars; Refused (422) names the first bar that cannot pass."""
+    if not request.bars:
+        raise Refused(422, "Empty request", "bars is empty: send at least one bar")
+    numbers = {name: index for index, name in enumerate(config.symbols)}
+    tick = Decimal(config.tick)
+    rows = [_row(bar, numbers, tick) for bar in request.bars]
+    for name in request.quarantined:
+        if name not in numbers:
+            raise Refused(422, "Unknown symbol", f"{name!r} is not in the session")
+    bars = np.array(rows, BAR)
+    bars = bars[np.lexsort((bars["symbol"], bars["ts"]))]
+    if len(np.unique(bars["symbol"])) != len(bars):
+        raise Refused(422, "Symbol twice", "a request holds at most one bar of a symbol")
+    return Asked(
+        request.request_id,
+        request.session_id,
+        hashlib.sha256(body).digest(),
+        bars,
+        tuple(hashlib.sha256(bars[i : i + 1].tobytes()).digest() for i in range(len(bars))),
+        tuple(sorted({numbers[name] for name in request.quarantined})),
+    )
+
+
+def _row(bar: BarIn, numbers: dict[str, int], tick: Decimal) -> tuple[int, ...]:
+    where = f"bar {bar.symbol} {bar.ts}"
+    if bar.symbol not in numbers:
+        raise Refused(422, "Unknown symbol", f"{where}: not a symbol of the session")
+    try:
+        prices = [to_ticks(Decimal(text), tick) for text in (bar.open, bar.high, bar.low, bar.close)]
+        quotes = [
+            UNKNOWN if text is None else to_ticks(Decimal(text), tick)
+            for text in (bar.bid, bar.ask)
+        ]
+    except (InvalidOperation, ValueError) as error:
+        raise Refused(422, "Bad price", f"{where}: {error}") from error
+    flaw = flaw_of_prices(*[float(price) for price in prices], float(bar.volume))
+    if flaw is not None:
+        raise Refused(422, "Bad bar", f"{where}: {flaw.value}")
+    known = [
+        UNKNOWN if value is None else value
+        for value in (bar.buy_volume, bar.trades, bar.bid_size, bar.ask_size)
+    ]
+    buy_volume, trades, bid_size, ask_size = known
+    return (
+        bar.ts,
+        numbers[bar.symbol],
+        *prices,
+        bar.volume,
+        buy_volume,
+        trades,
+        *quotes,
+        bid_size,
+        ask_size,
+    )
+
+
+def respond(
+    config: SessionConfig,
+    request_id: str,
+    keys: Sequence[tuple[int, int]],
+    outputs: Sequence[RoundOutput],
+) -> DecideResponse:
+    """The answer for the decisions ``keys`` = (symbol, ts), all found in ``outputs``."""
+    tick = Decimal(config.tick)
+    found = {(d.symbol, d.ts): d for output in outputs for d in output.decisions}
+    verdicts = [
+        VerdictOut(
+            symbol=config.symbols[decision.symbol],
+            ts=decision.ts,
+            p=decision.p,
+            dissent=decision.dissent,
+            agents_awake=decision.agents_awake,
+            verdict=Verdict(decision.verdict).name.lower(),
+            code=Code(decision.code).name.lower(),
+            side=decision.side,
+            lots=decision.lots,
+            limit=str(from_ticks(decision.limit_ticks, tick)),
+            net_lots=decision.net_lots,
+        )
+        for decision in (found[key] for key in keys)
+    ]
+    last = outputs[-1]
+    names = [*last.agents, EQUAL_WEIGHTS]
+    return DecideResponse(
+        session_id=config.session_id,
+        request_id=request_id,
+        round=last.round,
+        epoch=last.epoch,
+        verdicts=verdicts,
+        weights=dict(zip(names, last.weights, strict=True)),
+    )

@@ -1,0 +1,48 @@
+"""Fixtures of the whole run: one real embedded PostgreSQL, started when a test first asks."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from cluster.embedded_postgres import EmbeddedPostgres
+from cluster.home import Home
+from cluster.processes import marker
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A temporary installation of this run."""
+    return Home(tmp_path_factory.mktemp("home")).create()
+
+
+@pytest.fixture(scope="session")
+def postgres(home: Home) -> Iterator[EmbeddedPostgres]:
+    """A real PostgreSQL server, shared by the run."""
+    server = EmbeddedPostgres(home, marker(home.hash, secrets.token_hex(4)))
+    server.start(60.0)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """An empty database of its own for one test: the superuser's address."""
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    yield postgres.url.rpartition("/")[0] + f"/{name}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the sources."""
+    return Path(__file__).resolve().parent.parent

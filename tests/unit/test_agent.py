@@ -1,0 +1,161 @@
+"""The plain agent: growing state, models, news that waits, and the hash of its code."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors import financial_sentiment, trend_momentum
+from actors.agent import Agent, code_hash, sources
+from actors.contract import REASON, STATUS, Reason, Status
+from actors.news import NewsItem
+from actors.registry import AGENTS
+from data.bars import empty_bars
+
+ROOT = Path(__file__).resolve().parents[2]
+DAY = 86_400 * 10**9
+
+
+def bars_of(*rows: tuple[int, int]) -> np.ndarray:
+    bars = empty_bars(len(rows))
+    for i, (ts, symbol) in enumerate(rows):
+        bars["ts"][i], bars["symbol"][i] = ts, symbol
+    for field in ("open", "high", "low", "close", "volume"):
+        bars[field] = 1000
+    return bars
+
+
+def test_state_grows_with_the_symbols_and_keeps_what_it_knows() -> None:
+    agent = Agent(trend_momentum.SPEC)
+    agent.apply(bars_of((1, 0), (2, 0)))
+    assert agent.state.shape == (1, trend_momentum.STATE_WIDTH)
+    agent.apply(bars_of((3, 3)))
+    assert agent.state[:, 0].tolist() == [2.0, 0.0, 0.0, 1.0]
+
+
+def test_no_bars_no_votes() -> None:
+    votes = Agent(trend_momentum.SPEC).apply(empty_bars(0))
+    assert votes.shape == (0, trend_momentum.SPEC.out_width)
+
+
+def test_the_votes_of_the_last_round_are_kept() -> None:
+    agent = Agent(trend_momentum.SPEC)
+    agent.apply(bars_of((1, 0)))
+    assert agent.apply(bars_of((2, 0), (2, 1))) is agent.votes
+    assert agent.votes.shape[0] == 2
+
+
+def test_a_negative_symbol_and_a_model_that_is_no_row_are_refused() -> None:
+    agent = Agent(trend_momentum.SPEC)
+    with pytest.raises(ValueError, match="negative"):
+        agent.apply(bars_of((1, -1)))
+    with pytest.raises(ValueError, match="finite"):
+        agent.set_model(np.array([np.nan]))
+    with pytest.raises(ValueError, match="one row"):
+        agent.set_model(np.zeros((2, 2)))
+
+
+def test_a_model_is_copied_so_its_owner_cannot_change_it() -> None:
+    agent, params = Agent(trend_momentum.SPEC), np.zeros(21)
+    agent.set_model(params)
+    params[0] = 9.0
+    assert agent.params[0] == 0.0
+
+
+def test_news_waits_for_the_first_bar_at_or_after_its_moment() -> None:
+    agent = Agent(financial_sentiment.SPEC)
+    item = NewsItem("a", 0, 2 * DAY, "Profit rose.")
+    votes = agent.apply(bars_of((DAY, 0), (DAY, 1), (2 * DAY, 0), (2 * DAY, 1)), [item])
+    assert votes[:, REASON].tolist() == [Reason.NO_NEWS, Reason.NO_NEWS, 0, Reason.NO_NEWS]
+    assert votes[2, STATUS] == Status.VOTED
+    assert agent.pending == {}
+
+
+def test_news_of_one_moment_is_absorbed_in_the_order_of_its_ids() -> None:
+    items = [
+        NewsItem(name, 0, DAY, text)
+        for name, text in (("b", "Sales fell."), ("a", "Profit rose on strong demand."))
+    ]
+    one, other = Agent(financial_sentiment.SPEC), Agent(financial_sentiment.SPEC)
+    given = one.apply(bars_of((DAY, 0)), items)
+    assert given.tobytes() == other.apply(bars_of((DAY, 0)), items[::-1]).tobytes()
+
+
+def test_agents_without_an_ear_for_news_ignore_it() -> None:
+    agent = Agent(trend_momentum.SPEC)
+    agent.apply(bars_of((DAY, 0)), [NewsItem("a", 0, DAY, "Profit rose.")])
+    assert agent.pending == {}
+
+
+def test_the_six_agents_are_listed_in_order() -> None:
+    assert [spec.name for spec in AGENTS] == [
+        "trend_momentum",
+        "strategy_optimization",
+        "financial_sentiment",
+        "market_prediction",
+        "volume_microstructure",
+        "vpin_hft",
+    ]
+    assert len({code_hash(spec) for spec in AGENTS}) == len(AGENTS)
+
+
+def test_sources_hold_every_module_of_the_floors_that_is_really_loaded() -> None:
+    """An independent list: what a fresh interpreter has loaded after importing the agent."""
+    script = (
+        "import sys, actors.financial_sentiment, actors.agent\n"
+        "print('\\n'.join(m.__file__ for n, m in sorted(sys.modules.items())"
+        " if n.split('.')[0] in ('actors', 'data')))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    files = {Path(line).resolve() for line in loaded.stdout.split()}
+    # The cache directory's module shapes no result, and packages hold no code of agents.
+    code = {f for f in files if f.name not in ("__init__.py", "jit_cache.py")}
+    found = set(sources(financial_sentiment.SPEC))
+    assert code <= found
+    assert all(ast.parse(path.read_bytes()) for path in found)
+
+
+def test_the_hash_changes_with_code_that_the_step_depends_on_and_only_then(tmp_path: Path) -> None:
+    for floor in ("data", "actors"):
+        shutil.copytree(
+            ROOT / floor, tmp_path / floor, ignore=shutil.ignore_patterns("__pycache__")
+        )
+
+    def hashed() -> str:
+        script = (
+            "import actors.trend_momentum as m; from actors.agent import code_hash;"
+            "print(code_hash(m.SPEC))"
+        )
+        run = subprocess.run(
+            [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, '.'); {script}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        return run.stdout.strip()
+
+    def touch(name: str) -> None:
+        path = tmp_path / name
+        path.write_text(path.read_text() + "\n# changed\n")
+
+    before = hashed()
+    assert before == code_hash(trend_momentum.SPEC)
+    touch("actors/sentiment.py")
+    assert hashed() == before
+    touch("data/features.py")
+    assert hashed() != before

@@ -1,0 +1,1 @@
+"""Floor 5: model fitting, performance statistics and reports."""

@@ -1,0 +1,64 @@
+"""Buy-and-hold: what the same money would have become without a committee.
+
+The cash is split equally over the symbols that trade on the first traded date; each part buys
+whole lots at that symbol's next open, at the same costs as the committee's orders, and is held to
+the end. A symbol that lists later is not bought: nobody could have known of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.costs import CostModel, commission_micro
+from cloud_trader.fills import fill_price
+from data.bars import Bars
+from data.money import notional_micro
+
+RULE = (
+    "equal parts of the symbols that trade on the first day, bought at the next open"
+    " after costs and held"
+)
+
+
+def buy_and_hold(
+    bars: Bars, first_traded: int, opening_micro: int, micro_per_tick: int, costs: CostModel
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(ts (T,), equity in micro-units (T,)) at every moment of ``bars`` in (ts, symbol) order."""
+    moments = np.unique(bars["ts"])
+    traded = moments[moments >= first_traded]
+    equity = np.full(len(moments), opening_micro, np.int64)
+    if not len(traded):
+        return moments, equity
+    first = bars[bars["ts"] == traded[0]]
+    share = opening_micro // len(first)
+    cash, lots, marks = opening_micro, {}, {}
+    waiting = {int(symbol) for symbol in first["symbol"]}
+    record = costs.record()
+    i = 0
+    for t, ts in enumerate(moments):
+        while i < len(bars) and bars[i]["ts"] == ts:
+            bar = bars[i]
+            symbol = int(bar["symbol"])
+            if ts > traded[0] and symbol in waiting:
+                waiting.discard(symbol)
+                lots[symbol], paid = _buy(share, bar, micro_per_tick, record)
+                cash -= paid
+            marks[symbol] = int(bar["close"])
+            i += 1
+        held = (int(notional_micro(marks[s], n, micro_per_tick)) for s, n in lots.items())
+        equity[t] = cash + sum(held)
+    return moments, equity
+
+
+def _buy(share: int, bar: np.void, micro_per_tick: int, costs: np.void) -> tuple[int, int]:
+    """The most lots that ``share`` pays for at the bar's open, and what they cost."""
+    volume, open_ = max(int(bar["volume"]), 1), int(bar["open"])
+    lots = share // (open_ * micro_per_tick)
+    while lots > 0:
+        price = int(fill_price(costs, 1, lots, open_, volume, 0.0))
+        paid = int(notional_micro(price, lots, micro_per_tick)) + int(commission_micro(costs, lots))
+        if paid <= share:
+            return lots, paid
+        lots -= max(1, (paid - share) // (price * micro_per_tick))
+    return 0, 0

@@ -1,0 +1,186 @@
+"""A finished session, read back from its journal into arrays. The journal is all it looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import numpy as np
+import psycopg
+
+from actors.checks import Code, Verdict
+from actors.contract import Status
+from actors.costs import CostModel
+from cloud_trader.account_records import (
+    BAR,
+    ORDER,
+    REFUSED,
+    BarEntry,
+    OrderEntry,
+    RefusedEntry,
+)
+from data import round_log
+from data.door import Quarantined
+from data.journal import OPERATIONS, account_chain, read_chain
+from data.money import from_micro, from_ticks
+from data.records import (
+    Decision,
+    SessionConfig,
+    input_decoder,
+    output_decoder,
+    rows_to_bars,
+)
+from tuning.benchmark import RULE, buy_and_hold
+from tuning.session_result import (
+    REFUSED as REFUSED_STATUS,
+    EpochRow,
+    FillRow,
+    OrderRow,
+    QuarantinedRow,
+    SessionResult,
+)
+
+
+@dataclass
+class _Account:
+    """What the account's chain tells."""
+
+    equity: dict[int, int] = field(default_factory=dict)
+    orders: list[OrderRow] = field(default_factory=list)
+    fills: list[FillRow] = field(default_factory=list)
+
+
+def read_session(
+    connection: psycopg.Connection,
+    config: SessionConfig,
+    quarantined: Iterable[Quarantined] = (),
+    wall_seconds: float = float("nan"),
+    pss_mb: float = float("nan"),
+) -> SessionResult:
+    """The session's result; ValueError when it has no closed round."""
+    ts, weights, decisions, epochs, rows = [], [], [], [], []
+    for logged in round_log.rounds(connection, config.cell, config.session_id):
+        rows.extend(input_decoder.decode(logged.input).bars)
+        if logged.kind != "output" or logged.output is None:
+            continue
+        output = output_decoder.decode(logged.output)
+        moment = max(decision.ts for decision in output.decisions)
+        ts.append(moment)
+        weights.append(output.weights)
+        decisions.extend(output.decisions)
+        agents = output.agents
+        if not epochs or epochs[-1].epoch != output.epoch:
+            cause = "session start" if not epochs else "the gate was restarted"
+            epochs.append(EpochRow(output.epoch, moment, cause))
+    if not ts:
+        raise ValueError(f"session {config.session_id} has no closed round")
+    account = _read_account(connection, config)
+    halted_at, reason = _halt(connection, config)
+    bars = rows_to_bars(rows)
+    moments, held = buy_and_hold(
+        bars,
+        config.first_traded,
+        config.opening_micro,
+        config.micro_per_tick,
+        CostModel(**config.costs),
+    )
+    curve = dict(zip(moments.tolist(), held.tolist(), strict=True))
+    return SessionResult(
+        session_id=config.session_id,
+        account=config.account,
+        mode=config.mode,
+        symbols=tuple(config.symbols),
+        agents=tuple(agents),
+        first_traded=config.first_traded,
+        horizon=config.horizon,
+        ts=np.array(ts, np.int64),
+        equity_micro=np.array([account.equity.get(t, config.opening_micro) for t in ts], np.int64),
+        buy_and_hold_micro=np.array([curve[t] for t in ts], np.int64),
+        weights=np.array(weights),
+        **_decision_arrays(decisions),
+        orders=tuple(account.orders),
+        fills=tuple(account.fills),
+        quarantined=tuple(QuarantinedRow(q.when, q.symbol, q.flaw.value) for q in quarantined),
+        epochs=tuple(epochs),
+        halted_at=halted_at,
+        halt_reason=reason,
+        late_votes=sum(d.status.count(int(Status.LATE)) for d in decisions),
+        bars=len(rows),
+        wall_seconds=wall_seconds,
+        pss_mb=pss_mb,
+        currency=config.currency,
+        periods_per_year=float(config.bars_per_year),
+        buy_and_hold_rule=RULE,
+    )
+
+
+def _decision_arrays(decisions: list[Decision]) -> dict[str, Any]:
+    return {
+        "d_ts": np.array([d.ts for d in decisions], np.int64),
+        "d_symbol": np.array([d.symbol for d in decisions], np.int64),
+        "d_close": np.array([d.close for d in decisions], np.int64),
+        "d_p": np.array([d.p for d in decisions]),
+        "d_votes": np.array([d.votes for d in decisions]),
+        "d_status": np.array([d.status for d in decisions], np.int64),
+        "d_reason": np.array([d.reason for d in decisions], np.int64),
+        "d_verdict": tuple(Verdict(d.verdict).name.lower() for d in decisions),
+        "d_code": tuple(Code(d.code).name for d in decisions),
+    }
+
+
+def _read_account(connection: psycopg.Connection, config: SessionConfig) -> _Account:
+    account = _Account()
+    tick = Decimal(config.tick)
+    orders: dict[str, OrderEntry] = {}
+    closed: dict[str, str] = {}
+    for record in read_chain(connection, account_chain(config.account)):
+        if record.kind == BAR:
+            entry = msgspec.json.decode(record.payload, type=BarEntry)
+            account.equity[entry.ts] = entry.equity_micro
+            closed.update({c.client_order_id: c.status for c in entry.closed})
+            account.fills.extend(
+                FillRow(
+                    entry.ts,
+                    fill.symbol,
+                    fill.side,
+                    fill.lots,
+                    from_ticks(fill.price_ticks, tick),
+                    from_micro(fill.fee_micro),
+                )
+                for fill in entry.fills
+            )
+        elif record.kind == ORDER:
+            order = msgspec.json.decode(record.payload, type=OrderEntry)
+            orders[order.client_order_id] = order
+        elif record.kind == REFUSED:
+            refused = msgspec.json.decode(record.payload, type=RefusedEntry)
+            account.orders.append(
+                OrderRow(
+                    refused.ts,
+                    refused.symbol,
+                    refused.side,
+                    refused.lots,
+                    REFUSED_STATUS,
+                    refused.code,
+                    "decision",
+                )
+            )
+    account.orders.extend(
+        OrderRow(o.ts, o.symbol, o.side, o.lots, closed.get(key, "open"), o.code, o.origin)
+        for key, o in orders.items()
+    )
+    account.orders.sort(key=lambda row: (row.ts, row.symbol))
+    return account
+
+
+def _halt(connection: psycopg.Connection, config: SessionConfig) -> tuple[int | None, str]:
+    """Event time and reason of the account's halt, when a limit gave it."""
+    for record in read_chain(connection, OPERATIONS):
+        if record.kind == "state" and record.session_id == config.session_id:
+            body = msgspec.json.decode(record.payload)
+            if body["state"] == "HALTED" and body["scope"] == config.account:
+                return record.ts, str(body["reason"])
+    return None, ""

@@ -1,0 +1,204 @@
+"""The charts of a session report, as Plotly figures over a ``SessionResult``.
+
+Colours are those of Okabe and Ito (2008), distinguishable with any colour vision; reference lines
+are also dashed, so that nothing depends on colour alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from tuning.performance import drawdown_line
+from tuning.scoring import Scores
+from tuning.session_result import Floats, Ints, SessionResult
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6D1F", "#5F6B7A")
+ACCOUNT, BENCHMARK, INK, MUTED, GRID = "#0072B2", "#8A94A3", "#1B2430", "#5F6B7A", "#E6EAF0"
+FONT = "Inter, 'Segoe UI', system-ui, -apple-system, Roboto, 'Helvetica Neue', Arial, sans-serif"
+MAX_POINTS = 4000  # a line has no more pixels than this
+
+
+def agent_color(index: int) -> str:
+    """The colour of one agent, the same in every chart and table."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def title(name: str) -> str:
+    """trend_momentum -> Trend momentum; VPIN and HFT stay in capitals."""
+    text = name.replace("_", " ")
+    text = text[:1].upper() + text[1:]
+    return " ".join(w.upper() if w.lower() in ("vpin", "hft") else w for w in text.split(" "))
+
+
+def thin(*lines: Floats) -> NDArray[np.int64]:
+    """Indices to draw of equally long lines: all, or MAX_POINTS evenly and every extreme."""
+    count = len(lines[0])
+    if count <= MAX_POINTS:
+        return np.arange(count)
+    even = np.linspace(0, count - 1, MAX_POINTS).round().astype(np.int64)
+    extremes = [f(line) for line in lines for f in (np.nanargmin, np.nanargmax)]
+    return np.unique(np.concatenate([even, np.array(extremes, np.int64)]))
+
+
+def dates(ts: Ints) -> list[str]:
+    """Times for an axis: plain dates while every time has a date of its own."""
+    stamps = ts.astype("datetime64[ns]")
+    days = stamps.astype("datetime64[D]")
+    if len(np.unique(days)) == len(days):
+        return [str(x) for x in days]
+    return [str(x) for x in stamps.astype("datetime64[ms]")]
+
+
+def _style(figure: go.Figure, height: int, hover_digits: str | None = None) -> go.Figure:
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 64, "r": 16, "t": 36, "b": 32},
+        font={"family": FONT, "size": 13, "color": INK},
+        hovermode="x unified",
+        hoverlabel={"bgcolor": "white", "bordercolor": GRID, "font": {"size": 12}},
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+    )
+    figure.update_xaxes(
+        showgrid=False, linecolor=GRID, ticks="outside", tickcolor=GRID, color=MUTED
+    )
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, color=MUTED, title_font={"size": 12})
+    if hover_digits:
+        figure.update_yaxes(hoverformat=hover_digits)
+    return figure
+
+
+def _mark_halt(figure: go.Figure, result: SessionResult, x: list[str], ts: Ints) -> None:
+    if result.halted_at is None or not len(ts):
+        return
+    at = x[min(int(np.searchsorted(ts, result.halted_at)), len(x) - 1)]
+    figure.add_vline(x=at, line={"color": "#B42318", "width": 1.5, "dash": "dot"})
+    figure.add_annotation(
+        x=at,
+        y=1.0,
+        yref="paper",
+        text="HALTED",
+        showarrow=False,
+        xanchor="left",
+        xshift=5,
+        yanchor="top",
+        font={"color": "#B42318", "size": 12, "weight": 700},
+    )
+
+
+def equity_chart(result: SessionResult) -> go.Figure:
+    """Equity and its drawdown, account against buy-and-hold, over the traded rounds."""
+    part = result.traded_rounds
+    lines = {
+        "Committee, after costs": (result.equity_micro[part], ACCOUNT, "solid", 2.2),
+        "Buy-and-hold": (result.buy_and_hold_micro[part], BENCHMARK, "solid", 1.6),
+    }
+    figure = make_subplots(
+        rows=2, cols=1, shared_xaxes=True, row_heights=[0.7, 0.3], vertical_spacing=0.07
+    )
+    equities = [micro / 1e6 for micro, *_ in lines.values()]
+    keep = thin(*equities, *(drawdown_line(micro) for micro, *_ in lines.values()))
+    ts = result.ts[part][keep]
+    x = dates(ts)
+    for name, (micro, color, dash, width) in lines.items():
+        style = {"color": color, "dash": dash, "width": width}
+        figure.add_scatter(
+            x=x, y=(micro / 1e6)[keep], name=name, mode="lines", line=style, row=1, col=1
+        )
+        figure.add_scatter(
+            x=x,
+            y=drawdown_line(micro)[keep],
+            name=name,
+            mode="lines",
+            line={**style, "width": width * 0.7},
+            fill="tozeroy" if color == ACCOUNT else None,
+            fillcolor="rgba(0,114,178,.12)",
+            showlegend=False,
+            hovertemplate="%{y:.1%}",
+            row=2,
+            col=1,
+        )
+    _style(figure, 520)
+    figure.update_yaxes(
+        title_text=f"Equity, {result.currency}", tickformat="~s", hoverformat=",.2f", row=1, col=1
+    )
+    figure.update_yaxes(title_text="Drawdown", tickformat=".0%", row=2, col=1)
+    figure.update_layout(hoversubplots="axis")
+    _mark_halt(figure, result, x, ts)
+    return figure
+
+
+def score_chart(result: SessionResult, scores: Scores) -> go.Figure:
+    """Cumulative Brier advantage over the uniform forecast: agents, pool and equal weights."""
+    keep = thin(scores.pool_advantage, *scores.agent_advantage.T)
+    ts = scores.ts[keep]
+    x = dates(ts)
+    figure = go.Figure()
+    for j, name in enumerate(result.agents):
+        if scores.agents[j].scored == 0:
+            continue
+        figure.add_scatter(
+            x=x,
+            y=scores.agent_advantage[keep, j],
+            name=title(name),
+            mode="lines",
+            line={"color": agent_color(j), "width": 1.6},
+        )
+    for name, line, dash in (
+        ("Pool", scores.pool_advantage, "solid"),
+        ("Equal weights", scores.equal_weight_advantage, "dot"),
+    ):
+        figure.add_scatter(
+            x=x,
+            y=line[keep],
+            name=name,
+            mode="lines",
+            line={"color": INK, "width": 2, "dash": dash},
+        )
+    figure.add_hline(y=0.0, line={"color": MUTED, "width": 1})
+    _style(figure, 420, "+.2f")
+    figure.update_yaxes(title_text="Brier advantage, summed")
+    return figure
+
+
+def weight_chart(result: SessionResult) -> go.Figure:
+    """Weights in force in each round, warm-up shaded; the equal-weight expert dotted."""
+    keep = thin(*result.weights.T)
+    ts = result.ts[keep]
+    x = dates(ts)
+    figure = go.Figure()
+    for j, name in enumerate(result.agents):
+        figure.add_scatter(
+            x=x,
+            y=result.weights[keep, j],
+            name=title(name),
+            mode="lines",
+            line={"color": agent_color(j), "width": 1.6},
+        )
+    figure.add_scatter(
+        x=x,
+        y=result.weights[keep, -1],
+        name="Equal weights",
+        mode="lines",
+        line={"color": INK, "width": 2, "dash": "dot"},
+    )
+    _style(figure, 380, ".1%")
+    figure.update_yaxes(title_text="Weight", tickformat=".0%", rangemode="tozero")
+    begin = int(np.searchsorted(ts, result.first_traded))
+    if 0 < begin < len(x):
+        figure.add_vrect(
+            x0=x[0],
+            x1=x[begin],
+            fillcolor=GRID,
+            opacity=0.55,
+            line_width=0,
+            layer="below",
+            annotation={"text": "warm-up", "font": {"color": MUTED, "size": 12}},
+            annotation_position="bottom left",
+        )
+    return figure
