@@ -119,7 +119,7 @@ def _agents(state: LiveState) -> RenderableType:
     top = max((agent.weight for agent in state.agents), default=0.0) or 1.0
     for agent in state.agents:
         grid.add_row(
-            _name(agent.name),
+            Text(_name(agent.name)),
             vote_text(agent),
             Text(_bar(agent.weight / top, 8), style="blue"),
             f"{agent.weight:.0%}",
@@ -137,10 +137,10 @@ def _verdicts(state: LiveState, rows: int) -> RenderableType:
     for row in state.verdicts[:rows]:
         code = "" if row.code in ("", "NONE") else row.code.replace("_", " ").lower()
         grid.add_row(
-            row.date,
-            row.symbol,
+            Text(row.date),
+            Text(row.symbol),
             Text(_name(row.verdict), style=_VERDICT_STYLES.get(row.verdict, "")),
-            " · ".join(part for part in (code, row.text) if part),
+            Text(" · ".join(part for part in (code, row.text) if part)),
         )
     for _ in range(rows - len(state.verdicts[:rows])):
         grid.add_row("", "", "", "")

@@ -57,10 +57,10 @@ def _figures(report: Mapping[str, Any], result: SessionResult | None) -> Table:
         f"{report['decisions']:,} on {report['dates']:,} dates, {report['orders']:,} orders, "
         f"{report['fills']:,} fills",
     )
-    table.add_row("denied", _counts(report["denied"], "none"))
+    table.add_row("denied", Text(_counts(report["denied"], "none")))
     if result is not None:
         reasons = Counter(row.reason for row in result.quarantined)
-        table.add_row("quarantined rows", _counts(reasons, "none"))
+        table.add_row("quarantined rows", Text(_counts(reasons, "none")))
         if result.late_votes:
             table.add_row("late votes", f"{result.late_votes:,}")
     table.add_row(
@@ -78,7 +78,7 @@ def _agents(report: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for name, agent in report["agents"].items():
         table.add_row(
-            name.replace("_", " "),
+            Text(name.replace("_", " ")),
             f"{agent['votes']:,}",
             f"{agent['abstentions']:,}",
             _figure(agent["brier"], 4),

@@ -158,9 +158,7 @@ def orders(rows: Sequence[OrderRow]) -> str:
             row.origin,
             words(row.status),
             row.code if row.code != "NONE" else "",
-            Raw(
-                f'<td class="l wrap">{escape(_why(row.code))}</td>'
-            ),
+            Raw(f'<td class="l wrap">{escape(_why(row.code))}</td>'),
             f"{row.lots:,}",
         )
         for row in rows[:MAX_ROWS]

@@ -121,7 +121,7 @@ def score(result: SessionResult) -> Scores:
             for j in range(len(result.agents))
         ),
         ts=times,
-        agent_advantage=np.cumsum(np.array(agent_edge).reshape(-1, len(times)).T, axis=0),
+        agent_advantage=np.cumsum(np.column_stack(agent_edge), axis=0),
         pool_advantage=np.cumsum(pool_edge),
         equal_weight_advantage=np.cumsum(equal_edge),
     )

@@ -68,6 +68,7 @@ def shape(returns: ArrayLike) -> tuple[float, float]:
     if not _spread(values) > 0.0:
         return math.nan, math.nan
     centred = values - values.mean()
+    centred /= np.abs(centred).max()  # no scale, so that no power underflows
     second = float((centred**2).mean())
     return (
         float((centred**3).mean()) / second**1.5,

@@ -93,7 +93,7 @@ def realised(state, market):
 
 
 def window_losses(p, votes, status, outcomes, entries):
-    """Mean over the window's symbols: pool, EW, and per voter the pool's and its own where awake."""
+    """Means over the window's symbols: pool, EW, and by voter the pool's and its own if awake."""
     truth = np.eye(3)[outcomes[entries]]
     awake = status[entries] == Status.VOTED
     own = ((p[entries] - truth) ** 2).sum(1)
@@ -173,11 +173,10 @@ def streams(draw):
 def rounds_of(seed, symbols, count=80):
     rng = np.random.default_rng(seed)
     close = np.full(symbols, 1_000_000.0)
-    made, ts = [], 0
-    for _ in range(count):
+    made = []
+    for ts in range(1, count + 1):
         present = np.flatnonzero(rng.random(symbols) < 0.8)
         close *= np.exp(rng.normal(0, 0.01, symbols))
-        ts += 1
         bars = one_round(ts, np.rint(close[present]).astype(np.int64), present)
         votes = rng.dirichlet([2.0, 2.0, 2.0], (len(present), N))
         status = rng.choice([0, 0, 0, 1, 2, 2, 3], (len(present), N)).astype(np.int64)

@@ -98,6 +98,10 @@ def test_no_variation_has_no_sharpe(series):
     assert all(math.isnan(x) for x in sharpe_interval(series))
 
 
+def test_tiny_returns_have_the_shape_of_large_ones():
+    assert shape(MIXED * 1e-100) == pytest.approx(shape(MIXED), rel=1e-9)
+
+
 def test_undefined_figures_are_nan():
     assert math.isnan(sortino([0.01, 0.02]))
     assert math.isnan(calmar([0.01, 0.02]))

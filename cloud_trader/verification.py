@@ -1,0 +1,261 @@
+"""Proof of a session from its journal: hash chains, books, and a reason for every order.
+
+Everything is recomputed from the records; the tables beside them must say the same. The first
+violation found is raised; nothing is repaired.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+import psycopg
+
+from actors.checks import TradingState
+from actors.limits import RiskLimits
+from cloud_trader.account_records import DECISION, ORDER, OrderEntry
+from cloud_trader.book_check import BookCheck
+from cloud_trader.control import EVERYWHERE
+from cloud_trader.violation import Violation, require
+from data.journal import (
+    GENESIS,
+    OPERATIONS,
+    Head,
+    Record,
+    account_chain,
+    broken_link,
+    cell_chain,
+    read_chain,
+)
+from data.records import (
+    Decision,
+    RoundOutput,
+    SessionConfig,
+    input_decoder,
+    output_decoder,
+    rows_to_bars,
+)
+from data.sessions import load_model
+
+
+@dataclass
+class Findings:
+    """What was checked, in numbers."""
+
+    records: dict[str, int] = field(default_factory=dict)
+    rounds: int = 0
+    orders: int = 0
+    fills: int = 0
+    refused: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Operations:
+    """Epoch and trading states as they stood at each number of the operations chain."""
+
+    cell: int
+    account: str
+    epochs: list[tuple[int, int]] = field(default_factory=list)
+    states: list[tuple[int, str, str]] = field(default_factory=list)
+
+    def add(self, record: Record) -> None:
+        body = msgspec.json.decode(record.payload)
+        if record.kind == "gate_epoch" and body["cell"] == self.cell:
+            self.epochs.append((record.seq, int(body["epoch"])))
+        if record.kind == "state" and body["scope"] in (EVERYWHERE, self.account):
+            self.states.append((record.seq, str(body["scope"]), str(body["state"])))
+
+    def epoch_at(self, seq: int) -> int:
+        return max((epoch for number, epoch in self.epochs if number <= seq), default=0)
+
+    def state_at(self, seq: int) -> TradingState:
+        last = {scope: TradingState[state] for n, scope, state in self.states if n <= seq}
+        return max(last.values(), default=TradingState.ACTIVE)
+
+
+def verify_session(connection: psycopg.Connection, config: SessionConfig) -> Findings:
+    """Checks everything; Violation names the first thing that is wrong."""
+    findings = Findings()
+    operations = _Operations(config.cell, config.account)
+    for record in _chain(connection, OPERATIONS, findings):
+        operations.add(record)
+    for name in config.models.values():
+        _check_model(connection, name)
+    decisions = _check_rounds(connection, config, findings)
+    _check_approvals(connection, config, decisions)
+    limits = RiskLimits(**config.limits)
+    books = BookCheck(config)
+    chain = account_chain(config.account)
+    for record in _chain(connection, chain, findings):
+        books.apply(record)
+        if record.kind == ORDER:
+            order = msgspec.json.decode(record.payload, type=OrderEntry)
+            _check_order(config, limits, record, order, decisions, operations, books)
+    books.compare(connection)
+    findings.orders, findings.fills = len(books.orders), books.fills
+    findings.refused = books.refused
+    return findings
+
+
+def _chain(
+    connection: psycopg.Connection, chain: str, findings: Findings
+) -> Iterable[Record]:
+    """The chain's records, each checked against its predecessor and the identity table."""
+    identities = {
+        int(seq): bytes(digest)
+        for seq, digest in connection.execute(
+            "SELECT seq, hash FROM journal_identity WHERE chain = %s", (chain,)
+        )
+    }
+    before = Head(0, GENESIS)
+    for record in read_chain(connection, chain):
+        where = f"{chain} record {record.seq} ({record.kind})"
+        fault = broken_link(record, before)
+        require(fault is None, where, fault or "")
+        require(
+            identities.get(record.seq) == record.hash, where, "its identity row has another hash"
+        )
+        before = record.head
+        yield record
+    require(
+        len(identities) == before.seq,
+        chain,
+        f"{len(identities)} identities, {before.seq} records: records are missing",
+    )
+    findings.records[chain] = before.seq
+
+
+def _check_model(connection: psycopg.Connection, name: str) -> None:
+    try:
+        load_model(connection, name)
+    except (LookupError, ValueError) as error:
+        raise Violation(f"model {name[:12]}", str(error)) from error
+
+
+def _check_rounds(
+    connection: psycopg.Connection, config: SessionConfig, findings: Findings
+) -> dict[tuple[str, int], tuple[Decision, RoundOutput]]:
+    """Inputs and outputs alternate; the round tables and identities point at them."""
+    inputs = _table(connection, "round_input", config)
+    outputs = _table(connection, "round_output", config)
+    decisions: dict[tuple[str, int], tuple[Decision, RoundOutput]] = {}
+    asked: set[tuple[str, int, bytes]] = set()
+    open_round, last = None, 0
+    for record in _chain(connection, cell_chain(config.cell), findings):
+        if record.session_id != config.session_id:
+            continue
+        where = f"{record.chain} record {record.seq} ({record.kind})"
+        if record.kind == "input":
+            require(open_round is None, where, f"round {open_round} before it was not closed")
+            given = input_decoder.decode(record.payload)
+            require(given.round > last, where, f"round {given.round} follows round {last}")
+            require(inputs.pop(given.round, None) == record.seq, where, "no row in round_input")
+            open_round = last = given.round
+            asked |= {(config.symbols[row[1]], row[0], _bar_hash(row)) for row in given.bars}
+            continue
+        number = int(msgspec.json.decode(record.payload)["round"])
+        require(number == open_round, where, f"closes round {number}, open is {open_round}")
+        require(outputs.pop(number, None) == record.seq, where, "no row in round_output")
+        open_round = None
+        findings.rounds += 1
+        if record.kind == "output":
+            output = output_decoder.decode(record.payload)
+            for decision in output.decisions:
+                key = (config.symbols[decision.symbol], decision.ts)
+                require(key not in decisions, where, f"{key} is decided twice")
+                decisions[key] = (decision, output)
+    require(not inputs and not outputs, "round tables", "rows without a record in the journal")
+    known = {
+        (str(symbol), int(ts), bytes(digest))
+        for symbol, ts, digest in connection.execute(
+            "SELECT symbol, ts, bar_hash FROM decision_identity WHERE session_id = %s",
+            (config.session_id,),
+        )
+    }
+    require(known == asked, "decision_identity", "differs from the bars of the input records")
+    return decisions
+
+
+def _bar_hash(row: list[int]) -> bytes:
+    return hashlib.sha256(rows_to_bars([row]).tobytes()).digest()
+
+
+def _table(
+    connection: psycopg.Connection, table: str, config: SessionConfig
+) -> dict[int, int]:
+    query = f"SELECT round, seq FROM {table} WHERE cell = %s AND session_id = %s"  # noqa: S608
+    rows = connection.execute(query, (config.cell, config.session_id))
+    return {int(number): int(seq) for number, seq in rows}
+
+
+def _check_approvals(
+    connection: psycopg.Connection,
+    config: SessionConfig,
+    decisions: dict[tuple[str, int], tuple[Decision, RoundOutput]],
+) -> None:
+    """The approval rows are the approved decisions of the output records, no more and no less."""
+    expected = {
+        (symbol, ts): (config.account, d.side, d.lots, d.limit_ticks, d.net_lots, o.epoch, o.round)
+        for (symbol, ts), (d, o) in decisions.items()
+        if d.lots > 0
+    }
+    rows = connection.execute(
+        "SELECT symbol, ts, account, side, max_lots, limit_ticks, net_lots, epoch, round"
+        " FROM approval WHERE session_id = %s",
+        (config.session_id,),
+    )
+    for symbol, ts, *values in rows:
+        where = f"approval {symbol} {ts}"
+        wanted = expected.pop((symbol, int(ts)), None)
+        require(wanted is not None, where, "the output record approved nothing")
+        require(tuple(values) == wanted, where, f"says {values}, the record {wanted}")
+        early = int(ts) < config.first_traded
+        require(not early, where, "it lies before the first traded date")
+    missing = sorted(expected)
+    require(not missing, "approval", f"rows are missing for {missing[:3]}")
+
+
+def _check_order(
+    config: SessionConfig,
+    limits: RiskLimits,
+    record: Record,
+    order: OrderEntry,
+    decisions: dict[tuple[str, int], tuple[Decision, RoundOutput]],
+    operations: _Operations,
+    books: BookCheck,
+) -> None:
+    """A decision order needs decision, quorum, approval, epoch and an active state."""
+    where = f"order {order.client_order_id}"
+    if order.origin != DECISION:
+        require(books.last_order_reduced, where, "an operator's order must reduce a position")
+        return
+    found = decisions.get((order.symbol, order.ts))
+    require(found is not None, where, "there is no such decision")
+    assert found is not None
+    decision, output = found
+    require(decision.lots > 0, where, "the decision was not approved")
+    require(
+        (order.side, order.limit_ticks) == (decision.side, decision.limit_ticks),
+        where,
+        "side or limit is not the approval's",
+    )
+    require(order.lots <= decision.lots, where, "more lots than approved")
+    quorum = (
+        decision.agents_awake >= limits.min_agents
+        and decision.awake_weight >= limits.min_weight_share
+    )
+    require(quorum, where, "its decision had no quorum")
+    seen = record.seen_of(OPERATIONS)
+    in_force = operations.epoch_at(seen)
+    require(
+        order.epoch == output.epoch == in_force,
+        where,
+        f"epoch {order.epoch}, approved under {output.epoch}, in force {in_force}",
+    )
+    state = operations.state_at(seen)
+    allowed = state == TradingState.ACTIVE or (
+        state == TradingState.REDUCING and books.last_order_reduced
+    )
+    require(allowed, where, f"trading was {state.name}")
