@@ -16,6 +16,7 @@ from numba import njit
 
 from actors.checks import (
     APPROVED,
+    DENIED,
     Code,
     all_or_none,
     at_most,
@@ -28,7 +29,7 @@ from actors.checks import (
     then,
 )
 from actors.costs import commission_micro
-from data.money import add_checked, floor_ppm, multiply_checked
+from data.money import PPM, add_checked, floor_ppm, multiply_checked
 
 ORDER = np.dtype(
     [
@@ -107,7 +108,10 @@ def affordable_lots(costs, free_micro, lot_micro):
     if free_micro <= costs.commission_min_micro:
         return 0
     by_minimum = (free_micro - costs.commission_min_micro) // lot_micro
-    return min(by_minimum, free_micro // add_checked(lot_micro, costs.commission_per_lot_micro))
+    # Rounded up for each lot, so that the commission of many lots is never more than theirs.
+    fee = -(-multiply_checked(lot_micro, costs.commission_ppm) // PPM)
+    each = add_checked(add_checked(lot_micro, fee), costs.commission_per_lot_micro)
+    return min(by_minimum, free_micro // each)
 
 
 @njit(cache=True)
@@ -116,7 +120,7 @@ def reserve_micro(costs, side, lots, limit_price, micro_per_tick):
     if side < 0 or lots <= 0:
         return 0
     price = multiply_checked(lot_notional(limit_price, micro_per_tick), lots)
-    return add_checked(price, commission_micro(costs, lots))
+    return add_checked(price, commission_micro(costs, lots, price))
 
 
 @njit(cache=True)
@@ -126,18 +130,18 @@ def check_cash(costs, order, lots):
     lot_micro = lot_notional(order.limit_price, order.micro_per_tick)
     if order.side > 0:
         return at_most(lots, affordable_lots(costs, free, lot_micro), _CASH)
-    net = add_checked(multiply_checked(lot_micro, lots), -commission_micro(costs, lots))
+    proceeds = multiply_checked(lot_micro, lots)
+    net = add_checked(proceeds, -commission_micro(costs, lots, proceeds))
     return all_or_none(net >= 0 or add_checked(max(free, 0), net) >= 0, lots, _CASH)
 
 
 @njit(cache=True)
 def check_order(limits, costs, order):
     """Judges one ``ORDER`` record; returns (verdict, code, lots) with 0 <= lots <= order.lots."""
-    if order.side not in (1, -1):
-        return all_or_none(False, order.lots, _PRECISION)
     verdict, code, lots = check_precision(order.limit_price, order.lots)
-    if verdict != APPROVED or order.reference <= 0 or order.micro_per_tick <= 0:
-        return all_or_none(False, order.lots, _PRECISION)
+    known = order.side in (1, -1) and order.reference > 0 and order.micro_per_tick > 0
+    if verdict != APPROVED or not known:
+        return DENIED, _PRECISION, 0
     if order.operator == 1:
         # Only reducing, so no exposure or loss limit can be touched.
         allowed = reducing_lots(exposure_before(order), order.side, lots)

@@ -127,7 +127,12 @@ def reducing_lots(position, side, lots):
 
 @njit(cache=True)
 def at_most(lots, allowed, code):
-    """The common end of a check: approved, reduced to ``allowed`` or denied with ``code``."""
+    """The common end of a check: approved, reduced to ``allowed`` or denied with ``code``.
+
+    0 lots, what an earlier check left of a denied order, pass unchanged; fewer are denied.
+    """
+    if lots < 0:
+        return DENIED, code, 0
     if allowed >= lots:
         return APPROVED, _NONE, lots
     if allowed > 0:
@@ -224,7 +229,9 @@ def check_min_notional(limits, lot_micro, position, side, lots):
 @njit(cache=True)
 def check_precision(limit_price, lots):
     """Whole positive numbers: ticks and lots are integers, so only their sign can be wrong."""
-    return all_or_none(limit_price > 0 and lots > 0, lots, _C_PRECISION)
+    if limit_price > 0 and lots > 0:
+        return APPROVED, _NONE, lots
+    return DENIED, _C_PRECISION, 0
 
 
 @njit(cache=True)

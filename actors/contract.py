@@ -2,7 +2,7 @@
 
 ``step(params, state, bar, out)``
     params  float64 (P,): the model in force; length 0 means that no model is in force
-    state   float64 (S,): this symbol's row, all zeros before its first bar; ``state[0]`` counts bars
+    state   float64 (S,): this symbol's row, all zeros before its first bar
     bar     one ``data.bars.BAR`` record
     out     float64 (OUT_FIXED + len(evidence),), zeroed by the caller:
             [p_down, p_flat, p_up, status, reason, *evidence]
@@ -58,7 +58,7 @@ class AgentSpec:
     state_width: int
     warm_up: int  # bars of a symbol before its first vote
     evidence: tuple[str, ...]
-    # News: absorb(params, state, ts, relevance, score) before the bars of a round; None = ignores news.
+    # News: absorb(params, state, ts, relevance, score), before the bars; None = ignores news.
     absorb: Callable[..., None] | None = None
     score_text: Callable[[str], float] | None = None
 

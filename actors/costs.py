@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from data.money import MICRO, PPM, floor_ppm, multiply_checked
+from data.money import MICRO, PPM, add_checked, div_half_even, floor_ppm, multiply_checked
 
 COSTS = np.dtype(
     [
         ("commission_per_lot_micro", "<i8"),
+        ("commission_ppm", "<i8"),
         ("commission_min_micro", "<i8"),
         ("half_spread_bps", "<f8"),
         ("slippage_bps", "<f8"),
@@ -33,6 +34,7 @@ class CostModel:
     """Declared costs; ValueError when one is negative, not finite or a cap above 1."""
 
     commission_per_lot_micro: int = 5_000  # 0.005 per share
+    commission_ppm: int = 0  # of notional, added to the commission per lot
     commission_min_micro: int = MICRO  # 1 per order
     half_spread_bps: float = 2.0
     slippage_bps: float = 1.0
@@ -57,11 +59,17 @@ class CostModel:
 
 
 @njit(cache=True)
-def commission_micro(costs, lots):
-    """Commission of one fill of ``lots`` > 0, micro-units; none for 0 lots."""
+def commission_micro(costs, lots, notional):
+    """Commission of one fill of ``lots`` > 0 for ``notional`` micro-units; none for 0 lots.
+
+    The part in millionths of notional is rounded half to even.
+    """
     if lots <= 0:
         return 0
-    return max(costs.commission_min_micro, multiply_checked(costs.commission_per_lot_micro, lots))
+    whole = multiply_checked(notional // PPM, costs.commission_ppm)
+    part = div_half_even(multiply_checked(notional % PPM, costs.commission_ppm), PPM)
+    per_lot = multiply_checked(costs.commission_per_lot_micro, lots)
+    return max(costs.commission_min_micro, add_checked(add_checked(whole, part), per_lot))
 
 
 @njit(cache=True)
@@ -88,5 +96,7 @@ def cost_fraction(costs, sigma, lots, volume, lot_micro):
     """
     if lots <= 0 or lot_micro <= 0:
         return math.inf
-    fee = commission_micro(costs, lots) / (float(lot_micro) * float(lots))
+    notional = float(lot_micro) * float(lots)
+    fee = float(costs.commission_per_lot_micro) * lots + costs.commission_ppm * 1e-6 * notional
+    fee = max(float(costs.commission_min_micro), fee) / notional
     return price_cost_fraction(costs, sigma, lots, volume) + fee

@@ -27,7 +27,7 @@ from actors.gate_store import (
     take_epoch,
 )
 from actors.judge import INTENT, judge_intent
-from actors.limits import RiskLimits
+from actors.limits import recorded_limits
 from actors.sizing import SizingParams
 from data.journal import OPERATIONS, Head, account_chain, cell_chain, next_record
 from data.records import Decision, RoundOutput, SessionConfig, encode, output_decoder
@@ -49,7 +49,7 @@ class Rules:
 
     def __init__(self, config: SessionConfig) -> None:
         self.config = config
-        self.limits = RiskLimits(**config.limits).record()
+        self.limits = recorded_limits(config.limits).record()
         self.sizing = SizingParams(**config.sizing).record()
         self.costs = CostModel(**config.costs).record()
 

@@ -127,7 +127,7 @@ def take_epoch(connection: psycopg.Connection, cell: int, holder: str) -> int:
 def read_view(
     connection: psycopg.Connection, cell: int, account: str, clock_ns: int
 ) -> AccountView:
-    """The account's committed view, inside the caller's transaction; ``clock_ns``: session clock."""
+    """The account as committed, in the caller's transaction; ``clock_ns``: session clock."""
     values = {
         "since": clock_ns - MINUTE_NS,
         "cell": cell,
@@ -144,8 +144,14 @@ def read_view(
     }
     epoch, equity, state, leased, recent, account_seq, operations_seq = row
     return AccountView(
-        epoch, equity, int(state), bool(leased), int(recent), int(account_seq),
-        int(operations_seq), holdings,
+        epoch,
+        equity,
+        int(state),
+        bool(leased),
+        int(recent),
+        int(account_seq),
+        int(operations_seq),
+        holdings,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -130,6 +131,17 @@ def load_limits() -> RiskLimits:
         return RiskLimits()
     except ValidationError as error:
         raise InputError(_one_line(error)) from None
+
+
+def recorded_limits(values: dict[str, Any]) -> RiskLimits:
+    """The limits that a session recorded (``model_dump``), whatever the environment says now.
+
+    InputError when one is missing or unknown: the environment must not fill the gap.
+    """
+    odd = set(RiskLimits.model_fields).symmetric_difference(values)
+    if odd:
+        raise InputError(f"recorded limits do not fit this version: {', '.join(sorted(odd))}")
+    return RiskLimits(**values)
 
 
 def _one_line(error: ValidationError) -> str:

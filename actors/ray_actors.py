@@ -43,7 +43,6 @@ class DatabaseLog:
             return load_model(connection, model_id)
 
 
-@ray.remote(concurrency_groups={"health": 1})
 class AgentActor:
     """One voting agent as a Ray actor; synchronous, one round at a time."""
 
@@ -65,7 +64,6 @@ class AgentActor:
         return self._label
 
 
-@ray.remote(concurrency_groups={"health": 1})
 class GateActor:
     """The risk gate of one cell as a Ray actor. Each start takes a new epoch."""
 
@@ -88,6 +86,10 @@ class GateActor:
         return self._label
 
 
+_AgentRemote = ray.remote(concurrency_groups={"health": 1})(AgentActor)
+_GateRemote = ray.remote(concurrency_groups={"health": 1})(GateActor)
+
+
 def spec_of(name: str) -> AgentSpec:
     """The agent of this name; LookupError when there is none."""
     for spec in AGENTS:
@@ -108,7 +110,7 @@ def gate_actor_name(cell: int) -> str:
 
 def start_agent(spec: AgentSpec, cell: int, database_url: str) -> ActorHandle:
     """The detached actor of this agent and code, started when it does not run."""
-    return AgentActor.options(
+    return _AgentRemote.options(
         name=agent_actor_name(spec, cell),
         namespace=NAMESPACE,
         lifetime="detached",
@@ -122,7 +124,7 @@ def start_agent(spec: AgentSpec, cell: int, database_url: str) -> ActorHandle:
 
 def start_gate(cell: int, database_url: str) -> ActorHandle:
     """The detached gate of this cell, started when it does not run."""
-    return GateActor.options(
+    return _GateRemote.options(
         name=gate_actor_name(cell),
         namespace=NAMESPACE,
         lifetime="detached",

@@ -31,6 +31,8 @@ from actors.outcome import FLAT_BAND
 from data.money import INT64_MAX, PPM, floor_ppm
 
 SIZE_OK, SIZE_NO_EDGE = 0, 1
+# Ten times what the loosest concentration limit allows: keeps a nearly constant price finite.
+LARGEST_FRACTION = 100.0
 
 _DENSITY = math.exp(-0.5 * FLAT_BAND**2) / math.sqrt(2.0 * math.pi)
 _TAIL = 0.5 * math.erfc(FLAT_BAND / math.sqrt(2.0))
@@ -93,15 +95,16 @@ def target_fraction(sizing, p_down, p_up, sigma, dissent, toxicity):
     """Signed fraction of equity that the forecast deserves, before costs; 0 for sigma <= 0."""
     if sigma <= 0.0:
         return 0.0
-    edge = expected_return(p_down, p_up, sigma, sizing.horizon)
-    kelly = sizing.kelly_fraction * abs(edge) / (sigma * sigma * sizing.horizon)
+    # edge / sigma_h^2 with one sigma_h cancelled, so that a tiny sigma cannot square to zero.
+    view = (p_up - p_down) * TAIL_MEAN
+    kelly = sizing.kelly_fraction * abs(view) / (sigma * math.sqrt(sizing.horizon))
     budget = sizing.vol_target * sizing.risk_multiplier
     target = budget / (sigma * math.sqrt(sizing.bars_per_year))
     calm = 1.0
     if toxicity > sizing.toxicity_start:
         calm = max(0.0, (1.0 - toxicity) / (1.0 - sizing.toxicity_start))
     agree = min(1.0, max(0.0, 1.0 - dissent))
-    return math.copysign(min(kelly, target) * agree * calm, edge)
+    return math.copysign(min(kelly, target, LARGEST_FRACTION) * agree * calm, view)
 
 
 @njit(cache=True)

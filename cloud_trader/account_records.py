@@ -1,4 +1,4 @@
-"""What the records of an account's chain hold. Prices in ticks, quantities in lots, money in micro."""
+"""The payloads of an account's chain. Prices in ticks, quantities in lots, money in micro-units."""
 
 from __future__ import annotations
 

@@ -32,9 +32,7 @@ from data.store import ACCOUNT_LOCK_CLASS, TRADING_LOCK
 
 DAY_NS = 86_400_000_000_000
 
-LOCKS = (
-    "SELECT pg_advisory_xact_lock_shared(%s, %s), pg_advisory_xact_lock(%s, hashtext(%s))"
-)
+LOCKS = "SELECT pg_advisory_xact_lock_shared(%s, %s), pg_advisory_xact_lock(%s, hashtext(%s))"
 _LEASE = (
     "SELECT holder = %s AND expires_at > clock_timestamp() FROM trader_lease WHERE account = %s"
 )
@@ -198,9 +196,9 @@ class AccountStore:
             symbol = self._config.symbols[int(bar["symbol"])]
             holdings.setdefault(symbol, _Holding(0, 0, 0, False)).mark_ticks = int(bar["close"])
         for number in locked:
-            held = holdings.get(self._config.symbols[number])
-            if held is not None and held.lots != 0:
-                held.locked = True
+            of_symbol = holdings.get(self._config.symbols[number])
+            if of_symbol is not None and of_symbol.lots != 0:
+                of_symbol.locked = True
         equity = self._equity(cash, holdings)
         if ts // DAY_NS > day:
             day, day_open = ts // DAY_NS, before

@@ -6,6 +6,8 @@ would show here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import psycopg
 
@@ -21,7 +23,7 @@ from cloud_trader.account_records import (
     OrderEntry,
     RefusedEntry,
 )
-from cloud_trader.violation import require
+from cloud_trader.violation import Violation, require
 from data.journal import Record
 from data.records import SessionConfig
 
@@ -91,8 +93,8 @@ class BookCheck:
         per_tick = self._config.micro_per_tick
         for fill in entry.fills:
             order = self._open.get(fill.client_order_id)
-            require(order is not None, where, f"fill {fill.fill_id} of an order that is not open")
-            assert order is not None
+            if order is None:
+                raise Violation(where, f"fill {fill.fill_id} of an order that is not open")
             require(
                 (fill.symbol, fill.side) == (order.symbol, order.side)
                 and fill.side * fill.price_ticks <= fill.side * order.limit_ticks,
@@ -144,14 +146,10 @@ class BookCheck:
         self.equity = self.cash + sum(
             lots * entry.marks[symbol] * per_tick for symbol, lots in held.items()
         )
-        require(
-            entry.equity_micro == self.equity, where, "equity is not cash + positions at marks"
-        )
+        require(entry.equity_micro == self.equity, where, "equity is not cash + positions at marks")
         self.peak = max(self.peak, self.equity)
         require(entry.peak_micro == self.peak, where, "the peak is not the highest equity")
-        require(
-            entry.reserved_micro == self._reserved(), where, "reserved is not the open orders'"
-        )
+        require(entry.reserved_micro == self._reserved(), where, "reserved is not the open orders'")
 
     def compare(self, connection: psycopg.Connection) -> None:
         """The tables beside the journal say the same as its records."""
@@ -205,7 +203,9 @@ class BookCheck:
         require(orders == expected, "orders", _first_difference(orders, expected))
 
 
-def _first_difference(table: dict[str, tuple[object, ...]], records: dict[str, tuple[object, ...]]) -> str:
+def _first_difference(
+    table: Mapping[str, tuple[object, ...]], records: Mapping[str, tuple[object, ...]]
+) -> str:
     for key in sorted(table.keys() | records.keys()):
         if table.get(key) != records.get(key):
             return f"{key}: the table says {table.get(key)}, the records {records.get(key)}"

@@ -75,6 +75,7 @@ class PaperBroker:
     def __init__(self, config: SessionConfig, costs: np.void) -> None:
         self._symbols = config.symbols
         self._costs = costs
+        self._micro_per_tick = config.micro_per_tick
         self._open: dict[str, Order] = {}
         count = len(config.symbols)
         self._close = np.zeros(count, np.int64)
@@ -122,6 +123,7 @@ class PaperBroker:
             int(bar["open"]),
             int(bar["volume"]),
             self._sigma(int(bar["symbol"])),
+            self._micro_per_tick,
         )
         status = "filled" if lots == order.lots else "expired"
         done = DoneEvent(order, status, int(lots))

@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 
 from actors.costs import commission_micro, participation_lots, price_cost_fraction
-from data.money import add_checked
+from data.money import add_checked, notional_micro
 
 
 @njit(cache=True)
@@ -33,7 +33,7 @@ def fill_price(costs, side, lots, open_price, volume, sigma):
 
 
 @njit(cache=True)
-def next_bar_fill(costs, side, lots, limit_price, open_price, volume, sigma):
+def next_bar_fill(costs, side, lots, limit_price, open_price, volume, sigma, micro_per_tick):
     """Returns (filled_lots, price_ticks, fee_micro), all 0 when nothing fills.
 
     ``side`` +1 or -1, ``lots`` > 0, prices in ticks > 0, ``volume`` in lots, ``sigma`` per bar.
@@ -49,4 +49,5 @@ def next_bar_fill(costs, side, lots, limit_price, open_price, volume, sigma):
     price = fill_price(costs, side, filled, open_price, volume, sigma)
     if price <= 0 or side * price > side * limit_price:
         return 0, 0, 0
-    return filled, price, commission_micro(costs, filled)
+    notional = notional_micro(price, filled, micro_per_tick)
+    return filled, price, commission_micro(costs, filled, notional)

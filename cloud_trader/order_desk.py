@@ -15,16 +15,18 @@ import psycopg
 import structlog
 
 from actors.account_checks import ORDER, check_order, reserve_micro
-from actors.checks import Code, TradingState
+from actors.checks import Code, TradingState, collar_price
 from cloud_trader.account_records import (
     CANCELLED,
     DECISION,
     OPERATOR,
-    ORDER as ORDER_KIND,
     REFUSED,
     CancelledEntry,
     OrderEntry,
     RefusedEntry,
+)
+from cloud_trader.account_records import (
+    ORDER as ORDER_KIND,
 )
 from cloud_trader.account_store import AccountStore
 from cloud_trader.broker import Order
@@ -112,9 +114,7 @@ class OrderDesk:
         """The order of an approved decision, committed; None when it was refused (journalled)."""
         with self._connection.transaction():
             self._accounts.lock(self._holder)
-            row = self._connection.execute(
-                _READ, (self._config.session_id, symbol, ts)
-            ).fetchone()
+            row = self._connection.execute(_READ, (self._config.session_id, symbol, ts)).fetchone()
             if row is None:
                 self._refuse(symbol, ts, 0, 0, Code.NO_APPROVAL, 0, 0)
                 return None
@@ -194,8 +194,7 @@ class OrderDesk:
             exposures = self._exposures()
             exposure = exposures[symbol]
             side = -1 if exposure.net > 0 else 1
-            width = exposure.mark_ticks * int(self._limits["collar_ppm"]) // 1_000_000
-            limit = max(exposure.mark_ticks + side * width, 1)
+            limit = int(collar_price(self._limits, side, exposure.mark_ticks))
             order = self._order(symbol, side, abs(exposure.net), limit, exposures, operator=True)
             _, number, lots = check_order(self._limits, self._costs, order)
             if lots <= 0:

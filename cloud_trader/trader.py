@@ -18,7 +18,7 @@ import psycopg
 import structlog
 
 from actors.costs import CostModel
-from actors.limits import RiskLimits
+from actors.limits import recorded_limits
 from cloud_trader.account_store import AccountStore, Marked, trading_active
 from cloud_trader.api import Server, application
 from cloud_trader.broker import PaperBroker
@@ -58,7 +58,7 @@ class Trader:
         port: int,
     ) -> None:
         costs = CostModel(**config.costs)
-        limits = RiskLimits(**config.limits).record()
+        limits = recorded_limits(config.limits).record()
         self.config = config
         self._connection = connection
         self._database_url = database_url
@@ -156,7 +156,7 @@ class Trader:
         else:
             self._broker.on_bars(bars)
         answer = self._client.decide(self._request(ts, bars, locked))
-        self._place_orders(ts, answer)
+        self._place_orders(answer)
         self._cache.push(self.config.session_id, [self._cached(bar) for bar in bars])
 
     def _watch_drawdown(self, ts: int, marked: Marked) -> None:
@@ -188,7 +188,7 @@ class Trader:
             self._broker.cancel(client_order_id)
             self._desk.cancelled(client_order_id, ts, why)
 
-    def _place_orders(self, ts: int, answer: DecideResponse) -> None:
+    def _place_orders(self, answer: DecideResponse) -> None:
         for verdict in answer.verdicts:
             if verdict.lots > 0:
                 order = self._desk.place(verdict.symbol, verdict.ts)

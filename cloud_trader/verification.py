@@ -14,7 +14,7 @@ import msgspec
 import psycopg
 
 from actors.checks import TradingState
-from actors.limits import RiskLimits
+from actors.limits import RiskLimits, recorded_limits
 from cloud_trader.account_records import DECISION, ORDER, OrderEntry
 from cloud_trader.book_check import BookCheck
 from cloud_trader.control import EVERYWHERE
@@ -85,23 +85,21 @@ def verify_session(connection: psycopg.Connection, config: SessionConfig) -> Fin
         _check_model(connection, name)
     decisions = _check_rounds(connection, config, findings)
     _check_approvals(connection, config, decisions)
-    limits = RiskLimits(**config.limits)
+    limits = recorded_limits(config.limits)
     books = BookCheck(config)
     chain = account_chain(config.account)
     for record in _chain(connection, chain, findings):
         books.apply(record)
         if record.kind == ORDER:
             order = msgspec.json.decode(record.payload, type=OrderEntry)
-            _check_order(config, limits, record, order, decisions, operations, books)
+            _check_order(limits, record, order, decisions, operations, books)
     books.compare(connection)
     findings.orders, findings.fills = len(books.orders), books.fills
     findings.refused = books.refused
     return findings
 
 
-def _chain(
-    connection: psycopg.Connection, chain: str, findings: Findings
-) -> Iterable[Record]:
+def _chain(connection: psycopg.Connection, chain: str, findings: Findings) -> Iterable[Record]:
     """The chain's records, each checked against its predecessor and the identity table."""
     identities = {
         int(seq): bytes(digest)
@@ -182,10 +180,8 @@ def _bar_hash(row: list[int]) -> bytes:
     return hashlib.sha256(rows_to_bars([row]).tobytes()).digest()
 
 
-def _table(
-    connection: psycopg.Connection, table: str, config: SessionConfig
-) -> dict[int, int]:
-    query = f"SELECT round, seq FROM {table} WHERE cell = %s AND session_id = %s"  # noqa: S608
+def _table(connection: psycopg.Connection, table: str, config: SessionConfig) -> dict[int, int]:
+    query = f"SELECT round, seq FROM {table} WHERE cell = %s AND session_id = %s"
     rows = connection.execute(query, (config.cell, config.session_id))
     return {int(number): int(seq) for number, seq in rows}
 
@@ -218,7 +214,6 @@ def _check_approvals(
 
 
 def _check_order(
-    config: SessionConfig,
     limits: RiskLimits,
     record: Record,
     order: OrderEntry,
@@ -232,8 +227,8 @@ def _check_order(
         require(books.last_order_reduced, where, "an operator's order must reduce a position")
         return
     found = decisions.get((order.symbol, order.ts))
-    require(found is not None, where, "there is no such decision")
-    assert found is not None
+    if found is None:
+        raise Violation(where, "there is no such decision")
     decision, output = found
     require(decision.lots > 0, where, "the decision was not approved")
     require(

@@ -223,9 +223,7 @@ class LocalCluster:
             "dashboard": self.settings.dashboard_port,
         }
         self.home.write_instance(
-            Instance(
-                pid=os.getpid(), instance_id=self._instance, ports=ports, addresses=addresses
-            )
+            Instance(pid=os.getpid(), instance_id=self._instance, ports=ports, addresses=addresses)
         )
 
 

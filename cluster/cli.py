@@ -33,14 +33,14 @@ def _speed(text: str) -> float:
 
 @app.command("run")
 def run_command(
-    first: Annotated[str | None, typer.Option("--from", help="First traded date, YYYY-MM-DD.")] = None,
+    first: Annotated[
+        str | None, typer.Option("--from", help="First traded date, YYYY-MM-DD.")
+    ] = None,
     last: Annotated[str | None, typer.Option("--to", help="Last date, YYYY-MM-DD.")] = None,
     symbols: Annotated[
         str, typer.Option("--symbols", help="Comma-separated; all of the data when absent.")
     ] = "",
-    speed: Annotated[
-        str, typer.Option("--speed", help="Traded dates per second, or max.")
-    ] = "max",
+    speed: Annotated[str, typer.Option("--speed", help="Traded dates per second, or max.")] = "max",
     seed: Annotated[int, typer.Option("--seed", help="Seed of model training.", min=0)] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object as the last line of stdout.")
@@ -53,9 +53,7 @@ def run_command(
     from cluster.run import RunOptions, run
 
     chosen = tuple(name.strip() for name in symbols.split(",") if name.strip())
-    raise typer.Exit(
-        run(RunOptions(first, last, chosen, _speed(speed), seed, as_json, data))
-    )
+    raise typer.Exit(run(RunOptions(first, last, chosen, _speed(speed), seed, as_json, data)))
 
 
 @app.command()

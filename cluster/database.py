@@ -1,4 +1,4 @@
-"""The database for a command beside a run: the running one's, or the embedded one started for it."""
+"""The database for a command beside a run: the running one's, or one started for the command."""
 
 from __future__ import annotations
 

@@ -112,7 +112,13 @@ class EmbeddedPostgres:
                 "unix_socket_directories": str(sockets),
             }
             words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-            argv = [*user.prefix, self._binaries / "postgres", "-D", self.data, *words]
+            argv: list[str | Path] = [
+                *user.prefix,
+                self._binaries / "postgres",
+                "-D",
+                self.data,
+                *words,
+            ]
             self._process = spawn(argv, self._env, self.log_path, cwd=self.data, user=user.user)
             try:
                 wait_until(
@@ -191,7 +197,7 @@ class EmbeddedPostgres:
         user.hand_over(fresh)
         user.check_reach(password)
         user.check_reach(self._binaries / "postgres")
-        argv = [
+        argv: list[str | Path] = [
             *user.prefix,
             self._binaries / "initdb",
             f"--pgdata={fresh / 'data'}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import psycopg
 
@@ -27,7 +28,7 @@ class LiveSource:
     def __init__(self, settings: ClusterSettings, plan: Plan | None, began: float) -> None:
         self._plan = plan
         self._began = began
-        self._addresses = {
+        self._addresses: dict[str, Any] = {
             "dashboard": f"http://127.0.0.1:{settings.dashboard_port}",
             "coordinator": f"http://127.0.0.1:{settings.coordinator_port}",
             "trader": f"http://127.0.0.1:{settings.trader_port}",

@@ -35,6 +35,9 @@ HORIZON = 5
 BARS_PER_YEAR = 252
 OPENING_CASH = Decimal(1_000_000)
 CURRENCY = "USD"
+# Half a basis point of notional: a commission per share means nothing on prices that were divided
+# by later splits.
+COSTS = CostModel(commission_per_lot_micro=0, commission_ppm=50)
 # In a historical session only a fault reaches these: everything waits for a slow machine.
 VOTE_DEADLINE_S = 60.0
 APPROVAL_TTL_S = 3600.0
@@ -155,7 +158,7 @@ def session_config(
         seed=0,
         limits=limits.model_dump(mode="json"),
         sizing=asdict(sizing),
-        costs=asdict(CostModel()),
+        costs=asdict(COSTS),
         pool=asdict(PoolParams(horizon=HORIZON)),
         vote_deadline_s=VOTE_DEADLINE_S if mode == "historical" else 2.0,
         approval_ttl_s=APPROVAL_TTL_S if mode == "historical" else 10.0,
@@ -174,9 +177,13 @@ def fingerprint() -> dict[str, str]:
         "lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "absent",
         "python": platform.python_version(),
         "numba": version("numba"),
-        "cpu": f"{binding.get_host_cpu_name()} {hashlib.sha256(features.encode()).hexdigest()[:16]}",
+        "cpu": f"{binding.get_host_cpu_name()} {_short_hash(features)}",
         "libc": " ".join(platform.libc_ver()),
     }
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _date(text: str | None, option: str) -> date | None:

@@ -60,7 +60,10 @@ def run(options: RunOptions) -> int:
     human = Console(stderr=True) if options.as_json else Console()
     with home.lock(), stoppable():
         source = LiveSource(settings, plan, began)
-        with LiveView(time.monotonic, machine=options.as_json) as view, running_cluster(settings, home, source, view) as cluster:
+        with (
+            LiveView(time.monotonic, machine=options.as_json) as view,
+            running_cluster(settings, home, source, view) as cluster,
+        ):
             config, result = _session(cluster, plan, options, source, view, began)
         path = home.path / "reports" / f"{config.session_id}.html"
         write_report(result, path)

@@ -17,7 +17,9 @@ class ClusterSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     home: Path = Field(Path(".sapphire"), validation_alias="SAPPHIRE_HOME")
-    coordinator_port: int = Field(8081, ge=1, le=65535, validation_alias="SAPPHIRE_COORDINATOR_PORT")
+    coordinator_port: int = Field(
+        8081, ge=1, le=65535, validation_alias="SAPPHIRE_COORDINATOR_PORT"
+    )
     trader_port: int = Field(8080, ge=1, le=65535, validation_alias="SAPPHIRE_TRADER_PORT")
     dashboard_port: int = Field(8265, ge=1, le=65535, validation_alias="SAPPHIRE_DASHBOARD_PORT")
     database_url: str = Field("", validation_alias="DATABASE_URL")

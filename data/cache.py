@@ -42,4 +42,4 @@ class RecentBars:
     def recent(self, session_id: str, symbol: str, count: int) -> list[dict[str, object]]:
         """Up to ``count`` bars, newest first; redis.RedisError when the cache is gone."""
         found = self._redis.lrange(f"bars:{session_id}:{symbol}", 0, count - 1)
-        return [msgspec.json.decode(item) for item in found]  # type: ignore[union-attr]
+        return [msgspec.json.decode(item) for item in found]

@@ -55,7 +55,9 @@ def read_table(path: Path) -> pl.DataFrame:
     except OSError as error:
         raise InputError(f"data file {path}: {error.strerror}: check the path") from error
     try:
-        frame = pl.read_csv(gzip.decompress(blob) if path.suffix == ".gz" else blob, infer_schema=False)
+        frame = pl.read_csv(
+            gzip.decompress(blob) if path.suffix == ".gz" else blob, infer_schema=False
+        )
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"data file {path} is not a CSV table ({reason})") from error
@@ -74,10 +76,7 @@ def closing_times(first: date, last: date) -> dict[date, int]:
     import exchange_calendars
 
     calendar = exchange_calendars.get_calendar("XNYS", start=str(first), end=str(last))
-    return {
-        session.date(): int(close.value)
-        for session, close in calendar.closes.items()
-    }
+    return {session.date(): int(close.value) for session, close in calendar.closes.items()}
 
 
 def load_feed(path: Path | None = None, symbols: Sequence[str] = ()) -> Feed:

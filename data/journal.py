@@ -112,9 +112,7 @@ def next_record(
     known = _json.encode(dict(seen))
     seq = head.seq + 1
     digest = record_hash(head.hash, chain, seq, kind, session_id, ts, written_ns, known, body)
-    return Record(
-        chain, seq, kind, session_id, ts, written_ns, known, body, head.hash, digest
-    )
+    return Record(chain, seq, kind, session_id, ts, written_ns, known, body, head.hash, digest)
 
 
 # One statement: identity and record stand or fall together, in one round trip. A second writer of

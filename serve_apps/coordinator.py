@@ -1,9 +1,9 @@
 """The MCP coordinator: a Ray Serve deployment over the round engine.
 
-    POST /v1/decide   bars of one moment in, recorded decisions out
-    GET  /healthz     the process answers
-    GET  /readyz      a round could be served
-    GET  /v1/rounds/last   number and session of the last round, from the journal
+POST /v1/decide   bars of one moment in, recorded decisions out
+GET  /healthz     the process answers
+GET  /readyz      a round could be served
+GET  /v1/rounds/last   number and session of the last round, from the journal
 """
 
 from __future__ import annotations
@@ -100,11 +100,11 @@ class Decider:
         )
 
 
-@serve.deployment
 class Coordinator:
     """One replica of one cell: serial by design."""
 
-    async def __init__(self, args: CoordinatorArgs) -> None:
+    # Serve awaits an asynchronous constructor; type checkers know only the plain kind.
+    async def __init__(self, args: CoordinatorArgs) -> None:  # type: ignore[misc]
         self._args = args
         self._store = RoundStore(args.database_url, args.cell)
         self._engine = Engine(
@@ -188,7 +188,7 @@ def _problem(problem: Problem, headers: dict[str, str]) -> Response:
 
 def build(args: CoordinatorArgs) -> Application:
     """The coordinator as a Serve application (import path ``serve_apps.coordinator:build``)."""
-    deployment = Coordinator.options(
+    deployment = serve.deployment(Coordinator).options(
         name="mcp_coordinator",
         num_replicas=1,
         max_ongoing_requests=500,

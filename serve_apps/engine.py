@@ -135,9 +135,7 @@ class Engine:
             await self._complete(state, given, head)
             return
         why = f"left open for {age_s:.0f} s by a crash"
-        body = RoundAborted(
-            session_id=given.session_id, cell=self.cell, round=given.round, why=why
-        )
+        body = RoundAborted(session_id=given.session_id, cell=self.cell, round=given.round, why=why)
         record = next_record(
             head,
             chain=cell_chain(self.cell),

@@ -60,14 +60,16 @@ def _row(bar: BarIn, numbers: dict[str, int], tick: Decimal) -> tuple[int, ...]:
     if bar.symbol not in numbers:
         raise Refused(422, "Unknown symbol", f"{where}: not a symbol of the session")
     try:
-        prices = [to_ticks(Decimal(text), tick) for text in (bar.open, bar.high, bar.low, bar.close)]
+        open_, high, low, close = (
+            to_ticks(Decimal(text), tick) for text in (bar.open, bar.high, bar.low, bar.close)
+        )
         quotes = [
             UNKNOWN if text is None else to_ticks(Decimal(text), tick)
             for text in (bar.bid, bar.ask)
         ]
     except (InvalidOperation, ValueError) as error:
         raise Refused(422, "Bad price", f"{where}: {error}") from error
-    flaw = flaw_of_prices(*[float(price) for price in prices], float(bar.volume))
+    flaw = flaw_of_prices(float(open_), float(high), float(low), float(close), float(bar.volume))
     if flaw is not None:
         raise Refused(422, "Bad bar", f"{where}: {flaw.value}")
     known = [
@@ -78,7 +80,10 @@ def _row(bar: BarIn, numbers: dict[str, int], tick: Decimal) -> tuple[int, ...]:
     return (
         bar.ts,
         numbers[bar.symbol],
-        *prices,
+        open_,
+        high,
+        low,
+        close,
         bar.volume,
         buy_volume,
         trades,

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from data.journal import APPEND_CTE, HEAD, GENESIS, Head, OPERATIONS, Record, cell_chain
+from data.journal import APPEND_CTE, GENESIS, HEAD, OPERATIONS, Head, Record, cell_chain
 from data.records import RoundOutput, SessionConfig, output_decoder
 from data.sessions import UnknownSession, parse_session
 from data.store import connect_async

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from cluster.processes import marker
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A temporary installation of this run."""
-    return Home(tmp_path_factory.mktemp("home")).create()
+    made = Home(tmp_path_factory.mktemp("home")).create()
+    yield made
+    shutil.rmtree(made.runtime_dir())
 
 
 @pytest.fixture(scope="session")

@@ -94,9 +94,9 @@ def locked(name):
     with open(LOCK) as file:
         text = file.read()
     found = re.search(r"^%s==.*(?:\n    --hash=.*)+" % re.escape(name), text, re.MULTILINE)
-    if not found:
-        fail("%s names no %s: run `make lock`" % (LOCK, name))
-    return found.group(0) + "\n"
+    if found:
+        return found.group(0) + "\n"
+    return fail("%s names no %s: restore it from git" % (LOCK, name))
 
 
 def uv_environment():

@@ -57,7 +57,8 @@ def _buy(share: int, bar: np.void, micro_per_tick: int, costs: np.void) -> tuple
     lots = share // (open_ * micro_per_tick)
     while lots > 0:
         price = int(fill_price(costs, 1, lots, open_, volume, 0.0))
-        paid = int(notional_micro(price, lots, micro_per_tick)) + int(commission_micro(costs, lots))
+        notional = int(notional_micro(price, lots, micro_per_tick))
+        paid = notional + int(commission_micro(costs, lots, notional))
         if paid <= share:
             return lots, paid
         lots -= max(1, (paid - share) // (price * micro_per_tick))

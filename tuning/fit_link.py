@@ -26,13 +26,19 @@ _TOLERANCE = 1e-10  # gradient per row
 _ROUNDING = 1e-12
 
 
-def fit_link(x: NDArray[np.float64], y: NDArray[np.integer], ridge: float) -> NDArray[np.float64]:
+def fit_link(
+    x: NDArray[np.float64],
+    y: NDArray[np.integer],
+    ridge: float,
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
     """Parameters of ``actors.link.link``, shape (3 (k + 1),).
 
     x      (n, k) features, clipped to +-CLIP here as the link does; k may be 0
     y      (n,) outcomes 0, 1, 2; rows without a label are dropped by the caller
     ridge  >= 0, in units of observations: the precision of a normal prior on each slope. The
            slopes are not rescaled, so features should be of order one.
+    weights  (n,) positive weight of each row in the likelihood; all one when None
 
     Intercepts sum to zero (softmax does not change when one number is added to all three).
     Raises ValueError on wrong shapes, non-finite features, or an outcome that never occurs: its
@@ -42,9 +48,12 @@ def fit_link(x: NDArray[np.float64], y: NDArray[np.integer], ridge: float) -> ND
     outcomes = np.ascontiguousarray(y, np.int64)
     _check(x, outcomes, ridge)
     n, k = x.shape
+    w = np.ones(n) if weights is None else np.ascontiguousarray(weights, np.float64)
+    if w.shape != (n,) or not (np.isfinite(w) & (w > 0.0)).all():
+        raise ValueError(f"fit_link: weights must be ({n},) positive numbers")
     x = np.clip(x, -CLIP, CLIP)
     params = np.zeros(CLASSES * (k + 1))
-    loss, gradient, hessian = _evaluate(params, x, outcomes, ridge)
+    loss, gradient, hessian = _evaluate(params, x, outcomes, w, ridge)
     for _ in range(_MAX_STEPS):
         if np.max(np.abs(gradient)) <= _TOLERANCE * n:
             return params
@@ -56,7 +65,7 @@ def fit_link(x: NDArray[np.float64], y: NDArray[np.integer], ridge: float) -> ND
         slack = _ROUNDING * (1.0 + abs(loss))
         for _ in range(_MAX_HALVINGS):
             trial = params - scale * step
-            trial_loss, trial_gradient, trial_hessian = _evaluate(trial, x, outcomes, ridge)
+            trial_loss, trial_gradient, trial_hessian = _evaluate(trial, x, outcomes, w, ridge)
             if trial_loss <= loss + slack:
                 break
             scale *= 0.5
@@ -74,7 +83,9 @@ def mean_log_loss(
 ) -> float:
     """Mean of -ln p(y | x) in nats over the rows of x (n, k), y (n,)."""
     x = np.ascontiguousarray(np.clip(x, -CLIP, CLIP), np.float64)
-    return float(_evaluate(params, x, np.ascontiguousarray(y, np.int64), 0.0)[0]) / len(y)
+    return float(
+        _evaluate(params, x, np.ascontiguousarray(y, np.int64), np.ones(len(y)), 0.0)[0]
+    ) / len(y)
 
 
 def _check(x: NDArray[np.float64], y: NDArray[np.int64], ridge: float) -> None:
@@ -94,7 +105,7 @@ def _check(x: NDArray[np.float64], y: NDArray[np.int64], ridge: float) -> None:
 
 
 @njit(cache=True)
-def _evaluate(params, x, y, ridge):
+def _evaluate(params, x, y, w, ridge):
     """Penalised loss, gradient and Hessian, plus a term that only fixes the free constant.
 
     Adding one vector to all three classes leaves the probabilities as they are; half the squared
@@ -113,13 +124,13 @@ def _evaluate(params, x, y, ridge):
         for j in range(k):
             row[1 + j] = x[i, j]
         link(params, 0, x[i], k, p)
-        loss -= math.log(max(p[y[i]], 1e-300))
+        loss -= w[i] * math.log(max(p[y[i]], 1e-300))
         for a in range(3):
-            error = p[a] - (1.0 if y[i] == a else 0.0)
+            error = w[i] * (p[a] - (1.0 if y[i] == a else 0.0))
             for j in range(stride):
                 gradient[a * stride + j] += error * row[j]
             for b in range(3):
-                weight = p[a] * ((1.0 if a == b else 0.0) - p[b])
+                weight = w[i] * p[a] * ((1.0 if a == b else 0.0) - p[b])
                 for j in range(stride):
                     for m in range(stride):
                         hessian[a * stride + j, b * stride + m] += weight * row[j] * row[m]

@@ -28,7 +28,7 @@ from actors.contract import Floats, no_params
 from actors.trees import pack_trees, softmax, tree_margins
 from data.bars import Bars
 from tuning.fit_link import CLASSES
-from tuning.samples import Samples, base_rates, collect
+from tuning.samples import Samples, balance, base_rates, collect
 
 ROUNDS = 60
 SETTINGS = {
@@ -84,10 +84,14 @@ def purged_split(samples: Samples) -> tuple[Samples, Samples]:
 
 
 def train_booster(x: Floats, y: NDArray[np.int64], seed: int) -> xgb.Booster:
-    """The xgboost model of features (n, 10) and outcomes (n,); one thread, so equal bits again."""
+    """The xgboost model of features (n, 10) and outcomes (n,); one thread, so equal bits again.
+
+    Rows are weighted by ``tuning.samples.balance``.
+    """
     data = xgb.DMatrix(
         x.astype(np.float32),
         label=y,
+        weight=balance(y),
         feature_names=list(market_prediction.FEATURES[: x.shape[1]]),
         nthread=1,
     )
@@ -125,7 +129,8 @@ def fit_shrinkage(q: Floats, y: NDArray[np.int64], rates: Floats, horizon: int) 
     lean = q - rates
     miss = np.eye(CLASSES)[y] - rates
     prior = _NOISE / SHRINKAGE_DEVIATION**2
-    slope = (np.sum(lean * miss) / horizon + prior * SHRINKAGE_PRIOR) / (
-        np.sum(lean * lean) / horizon + prior
+    weights = balance(y)[:, None]
+    slope = (np.sum(weights * lean * miss) / horizon + prior * SHRINKAGE_PRIOR) / (
+        np.sum(weights * lean * lean) / horizon + prior
     )
     return float(min(max(slope, 0.0), 1.0))

@@ -36,6 +36,8 @@ from data.records import (
 from tuning.benchmark import RULE, buy_and_hold
 from tuning.session_result import (
     REFUSED as REFUSED_STATUS,
+)
+from tuning.session_result import (
     EpochRow,
     FillRow,
     OrderRow,
@@ -61,7 +63,11 @@ def read_session(
     pss_mb: float = float("nan"),
 ) -> SessionResult:
     """The session's result; ValueError when it has no closed round."""
-    ts, weights, decisions, epochs, rows = [], [], [], [], []
+    ts: list[int] = []
+    weights: list[list[float]] = []
+    decisions: list[Decision] = []
+    epochs: list[EpochRow] = []
+    rows: list[list[int]] = []
     for logged in round_log.rounds(connection, config.cell, config.session_id):
         rows.extend(input_decoder.decode(logged.input).bars)
         if logged.kind != "output" or logged.output is None:

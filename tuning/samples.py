@@ -76,17 +76,33 @@ def humble_link(samples: Samples, horizon: int, prior_slope: float) -> Floats:
     Every slope has a normal prior of standard deviation ``prior_slope``. Labels overlap
     ``horizon`` times, so the likelihood counts each move once: a ridge of horizon / prior_slope^2.
     PRIOR_OUTCOMES rows of each class at x = 0 pull the intercepts towards equal thirds (a
-    Dirichlet prior).
+    Dirichlet prior). Down and up weigh the same in total, see ``balance``.
     """
     if not samples.enough:
         return no_params()
     count = PRIOR_OUTCOMES * horizon
     x = np.concatenate([samples.x, np.zeros((CLASSES * count, samples.x.shape[1]))])
     y = np.concatenate([samples.y, np.repeat(np.arange(DOWN, UP + 1), count)])
-    return fit_link(x, y, horizon / prior_slope**2)
+    weights = np.concatenate([balance(samples.y), np.ones(CLASSES * count)])
+    return fit_link(x, y, horizon / prior_slope**2, weights)
+
+
+def balance(y: NDArray[np.int64]) -> Floats:
+    """Weights (n,) under which down and up occur equally often; flat rows keep weight one.
+
+    Two years of one market hold one drift, whose sign they cannot tell from chance: at 32 % a year
+    of volatility even a drift of 10 % has a t statistic of 0.4. So no forecast may learn that
+    prices fall, or rise, by themselves: a direction must come from the features.
+    """
+    down, up = int(np.sum(y == DOWN)), int(np.sum(y == UP))
+    weights = np.ones(len(y))
+    if down and up:
+        weights[y == DOWN] = (down + up) / (2.0 * down)
+        weights[y == UP] = (down + up) / (2.0 * up)
+    return weights
 
 
 def base_rates(y: NDArray[np.int64], horizon: int) -> Floats:
-    """Outcome shares (3,) under the same Dirichlet prior as ``humble_link``."""
-    count = np.bincount(y, minlength=CLASSES) / horizon + PRIOR_OUTCOMES
+    """Outcome shares (3,) under the same prior and the same balance as ``humble_link``."""
+    count = np.bincount(y, balance(y), minlength=CLASSES) / horizon + PRIOR_OUTCOMES
     return np.asarray(count / count.sum(), np.float64)

@@ -65,7 +65,9 @@ def test_a_fill_is_never_better_than_the_open_nor_beyond_limit_or_share(
     side, lots, limit, open_price, volume, sigma
 ) -> None:
     model = CostModel()
-    filled, price, fee = next_bar_fill(model.record(), side, lots, limit, open_price, volume, sigma)
+    filled, price, fee = next_bar_fill(
+        model.record(), side, lots, limit, open_price, volume, sigma, 1
+    )
     assert 0 <= filled <= lots
     assert filled * 10 <= volume
     if filled:

@@ -1,5 +1,7 @@
 """Limits are never exceeded, whatever the inputs; reductions are never enlarged nor turned."""
 
+from decimal import Decimal
+
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -127,7 +129,7 @@ def test_losses_states_and_exposure_never_stop_a_pure_reduction(limits, o) -> No
     o["limit_price"], o["state"] = o["reference"], TradingState.REDUCING
     o["cash_micro"], o["reserved_micro"] = 10**14, 0
     assume(side < 0 or o["lots"] * o["limit_price"] * o["micro_per_tick"] < 9 * 10**13)
-    limits = limits.model_copy(update={"min_order_notional": 0})
+    limits = limits.model_copy(update={"min_order_notional": Decimal(0)})
     result = check_order(limits.record(), CostModel().record(), record(ORDER, o))
     assert result == (APPROVED, Code.NONE, o["lots"])
 

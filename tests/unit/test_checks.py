@@ -49,7 +49,9 @@ def test_dissent_staleness_lock_rate_and_precision() -> None:
     assert check_rate(LIMITS, 600, 10) == (D, Code.RATE, 0)
     assert check_precision(1, 10) == OK
     assert check_precision(0, 10) == (D, Code.PRECISION, 0)
-    assert check_precision(1, 0)[1] in (Code.NONE, Code.PRECISION)
+    for lots in (0, -1):
+        assert check_precision(1, lots) == (D, Code.PRECISION, 0)
+    assert check_lock(1, -1) == check_lock(0, -1) == (D, Code.SYMBOL_LOCKED, 0)
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,20 @@ def test_parts_add_up() -> None:
 
 
 def test_commission_has_a_minimum() -> None:
-    assert commission_micro(COSTS, 0) == 0
-    assert commission_micro(COSTS, 1) == 1_000_000
-    assert commission_micro(COSTS, 200) == 1_000_000
-    assert commission_micro(COSTS, 201) == 1_005_000
+    assert commission_micro(COSTS, 0, 10_000_000) == 0
+    assert commission_micro(COSTS, 1, 10_000_000) == 1_000_000
+    assert commission_micro(COSTS, 200, 10_000_000) == 1_000_000
+    assert commission_micro(COSTS, 201, 10_000_000) == 1_005_000
+
+
+def test_commission_on_notional_is_rounded_half_to_even() -> None:
+    costs = CostModel(
+        commission_per_lot_micro=0, commission_ppm=50, commission_min_micro=0
+    ).record()
+    # 50 ppm of 10,000 and 30,000 micro-units: 0.5 and 1.5.
+    assert commission_micro(costs, 1, 10_000) == 0
+    assert commission_micro(costs, 1, 30_000) == 2
+    assert commission_micro(costs, 7, 1_000_000_000_000) == 50_000_000
 
 
 def test_what_did_not_trade_is_infinitely_dear() -> None:

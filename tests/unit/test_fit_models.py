@@ -16,7 +16,7 @@ from data.bars import empty_bars
 from data.daily_stocks import load_feed
 from tuning import fit_predictor, fit_vpin
 from tuning.fit_models import FITTERS, fit_models
-from tuning.samples import PRIOR_OUTCOMES, Samples, base_rates, collect, humble_link
+from tuning.samples import PRIOR_OUTCOMES, Samples, balance, base_rates, collect, humble_link
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_TRADED = np.datetime64("2002-03-01", "ns").astype(np.int64)
@@ -116,7 +116,8 @@ def test_shrinkage_is_the_penalised_minimum():
 
     def loss(a):
         p = rates + a * (q - rates)
-        return np.sum((p - np.eye(3)[y]) ** 2) / HORIZON + precision * (a - 0.25) ** 2
+        weights = balance(y)[:, None]
+        return np.sum(weights * (p - np.eye(3)[y]) ** 2) / HORIZON + precision * (a - 0.25) ** 2
 
     best = minimize_scalar(loss, bounds=(0, 1), method="bounded", options={"xatol": 1e-10}).x
     assert 0.3 < best < 0.999, "an inner minimum, away from the prior"
@@ -142,7 +143,7 @@ def test_humble_link_without_features_is_the_dirichlet_mean():
     params = humble_link(_samples(np.empty((1000, 0)), y), HORIZON, 0.05)
     out = np.empty(3)
     link(params, 0, np.empty(0), 0, out)
-    expected = np.array([60, 120, 20]) + PRIOR_OUTCOMES
+    expected = np.array([40, 120, 40]) + PRIOR_OUTCOMES  # down and up balanced
     assert out == pytest.approx(expected / expected.sum(), abs=1e-8)
     assert base_rates(y, HORIZON) == pytest.approx(expected / expected.sum(), rel=1e-14)
 
@@ -181,3 +182,18 @@ def test_bucket_size_follows_the_bars_of_a_day(per_day, bucket):
     size, decay = fit_vpin.settings(bars)
     assert size == pytest.approx(bucket)
     assert decay ** (20 * per_day) == pytest.approx(0.5)
+
+
+def test_down_and_up_weigh_the_same():
+    y = np.array([0] * 60 + [1] * 30 + [2] * 40)
+    weights = balance(y)
+    assert weights[y == 0].sum() == pytest.approx(50.0)
+    assert weights[y == 2].sum() == pytest.approx(50.0)
+    assert (weights[y == 1] == 1.0).all()
+    rates = base_rates(y, HORIZON)
+    assert rates[0] == pytest.approx(rates[2], abs=1e-15)
+
+
+def test_no_forecast_learns_that_prices_fall_by_themselves(warm_up):
+    link = fit_vpin.fit(warm_up, HORIZON, 0)[2:].reshape(3, -1)
+    assert link[0, 0] == pytest.approx(link[2, 0], abs=0.02)

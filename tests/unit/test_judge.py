@@ -56,7 +56,10 @@ def test_a_position_near_its_target_is_left_alone() -> None:
 
 def test_a_turned_forecast_sells_everything_and_no_more() -> None:
     assert judge(position=5_000, **DOWN) == (A, Code.NONE, -5_000, 0, 475_000)
-    assert judge(position=3, **DOWN)[:3] == (N, Code.NO_EDGE, 0)  # 1.00 commission on 150
+    # The edge is .3 * 1.0903 * .02 * sqrt 5 = 146 bp. Commission of 1.00 both ways: 139 bp with
+    # the spread on three lots of 50, 206 bp on two.
+    assert judge(position=3, **DOWN)[:3] == (A, Code.NONE, -3)
+    assert judge(position=2, **DOWN)[:3] == (N, Code.NO_EDGE, 0)
     assert judge(position=0, **DOWN)[:3] == (N, Code.SHORT, 0)
     short = RiskLimits(allow_short=True, max_order_fraction=1.0)
     assert judge(short, position=0, **DOWN) == (A, Code.NONE, -5_984, -5_984, 475_000)
@@ -64,9 +67,11 @@ def test_a_turned_forecast_sells_everything_and_no_more() -> None:
 
 
 def test_no_edge() -> None:
-    assert judge(p_down=0.345, p_flat=0.3, p_up=0.355)[:3] == (N, Code.NO_CHANGE, 0)
-    verdict, code, *_ = judge(p_down=0.345, p_flat=0.3, p_up=0.355, position=5_000)
-    assert (verdict, code) == (N, Code.NO_EDGE)
+    # One point of probability: 4.9 bp against a round trip of 10 bp.
+    assert judge(p_down=0.345, p_flat=0.3, p_up=0.355)[:2] == (N, Code.NO_EDGE)
+    assert judge(p_down=0.345, p_flat=0.3, p_up=0.355, position=5_000)[:2] == (N, Code.NO_EDGE)
+    # A quarter of a point: 1.4 % of equity, inside the band.
+    assert judge(p_down=0.345, p_flat=0.3075, p_up=0.3475)[:3] == (N, Code.NO_CHANGE, 0)
     assert judge(volume=0)[:2] == (N, Code.NO_EDGE)
 
 

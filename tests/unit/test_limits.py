@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from actors.checks import MEANING, Code
-from actors.limits import LIMITS, RiskLimits, load_limits
+from actors.limits import LIMITS, RiskLimits, load_limits, recorded_limits
 from data.errors import InputError
 
 
@@ -28,6 +28,16 @@ def test_environment_names(monkeypatch) -> None:
     assert (limits.max_drawdown, limits.risk_multiplier, limits.allow_short) == (0.1, 1.5, True)
     # 0.29 * 1e6 is 290000 - epsilon in binary.
     assert limits.record()["max_gross_ppm"] == 290_000
+
+
+def test_recorded_limits_do_not_listen_to_the_environment(monkeypatch) -> None:
+    recorded = RiskLimits(max_drawdown=0.1, risk_multiplier=1.2).model_dump(mode="json")
+    for name, value in (("MAX_DRAWDOWN", "0.9"), ("SAPPHIRE_LIMIT_MAX_GROSS", "abc")):
+        monkeypatch.setenv(name, value)
+    assert recorded_limits(recorded).model_dump(mode="json") == recorded
+    del recorded["max_gross"]
+    with pytest.raises(InputError, match="max_gross"):
+        recorded_limits(recorded)
 
 
 def test_the_risk_multiplier_changes_no_limit() -> None:

@@ -71,6 +71,12 @@ def test_unknown_volatility_wants_nothing() -> None:
     assert target_fraction(SIZING, 0.1, 0.8, 0.0, 0.0, 0.0) == 0.0
 
 
+def test_a_nearly_constant_price_wants_much_and_nothing_absurd() -> None:
+    for sigma in (1e-12, 1e-200, 5e-324):
+        assert target_fraction(SIZING, 0.1, 0.8, sigma, 0.1, 0.0) == pytest.approx(90.0)
+        assert target_fraction(SIZING, 0.1, 0.8, sigma, 0.1, 1.0) == 0.0
+
+
 def test_constant_volatility_gives_constant_weight() -> None:
     weights = {target_fraction(SIZING, 0.1, 0.8, 0.015, 0.1, 0.2) for _ in range(5)}
     assert len(weights) == 1
