@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from actors.contract import AgentSpec, Floats, no_params
-from actors.news import TimedText
 from data.bars import Bars
+from data.news import News
 
 _ROOT = Path(__file__).resolve().parent.parent
 _FLOORS = ("data", "actors")
@@ -34,7 +34,7 @@ class Agent:
         self.params: Floats = no_params()
         self.state: Floats = np.zeros((0, spec.state_width))
         self.votes: Floats = np.zeros((0, spec.out_width))
-        self.pending: dict[int, list[TimedText]] = {}
+        self.pending: dict[int, list[News]] = {}
 
     def set_model(self, params: Floats) -> None:
         """Puts a model in force from the next bar on; an empty array takes it out of force."""
@@ -45,7 +45,7 @@ class Agent:
             )
         self.params = params
 
-    def apply(self, bars: Bars, news: Sequence[TimedText] = ()) -> Floats:
+    def apply(self, bars: Bars, news: Sequence[News] = ()) -> Floats:
         """Steps through the bars in their order; returns one vote per bar, (n_bars, out_width).
 
         A news item is absorbed before the first bar of its symbol with ts >= the item's ts, and
@@ -65,7 +65,7 @@ class Agent:
         self.votes = votes
         return votes
 
-    def _grow(self, bars: Bars, news: Sequence[TimedText]) -> None:
+    def _grow(self, bars: Bars, news: Sequence[News]) -> None:
         indices = [item.symbol for item in news]
         if len(bars):
             indices += [int(bars["symbol"].min()), int(bars["symbol"].max())]
@@ -77,7 +77,7 @@ class Agent:
         if missing > 0:
             self.state = np.concatenate([self.state, np.zeros((missing, self.spec.state_width))])
 
-    def _keep(self, news: Sequence[TimedText]) -> None:
+    def _keep(self, news: Sequence[News]) -> None:
         for item in news:
             self.pending.setdefault(item.symbol, []).append(item)
         for waiting in self.pending.values():

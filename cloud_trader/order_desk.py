@@ -119,15 +119,14 @@ class OrderDesk:
                 self._refuse(symbol, ts, 0, 0, Code.NO_APPROVAL, 0, 0)
                 return None
             side, most, limit, net, epoch, account, fresh, in_force, ordered = row
-            lots = most - int(ordered)
             exposures = self._exposures()
             exposure = exposures.get(symbol, NOTHING)
-            code = self._void(account, epoch, in_force, fresh, lots, ordered, exposure.net, net)
+            code = self._void(account, epoch, in_force, fresh, ordered, exposure.net, net)
             if code is None:
                 _, number, lots = check_order(
                     self._limits,
                     self._costs,
-                    self._order(symbol, side, lots, limit, exposures, operator=False),
+                    self._order(symbol, side, most, limit, exposures, operator=False),
                 )
                 code = Code(number)
                 if lots > 0:
@@ -172,7 +171,6 @@ class OrderDesk:
         epoch: int,
         in_force: int | None,
         fresh: bool,
-        lots: int,
         ordered: int,
         net_now: int,
         net_judged: int,
@@ -184,8 +182,9 @@ class OrderDesk:
             return Code.EPOCH_VOID
         if not fresh:
             return Code.EXPIRED
-        if lots <= 0:
-            return Code.DUPLICATE if ordered else Code.NO_APPROVAL
+        # Client order ids derive from the decision: it has one order, whatever became of it.
+        if ordered:
+            return Code.DUPLICATE
         return Code.STALE_VIEW if net_now != net_judged else None
 
     def _close(self, symbol: str, ts: int, action: str) -> Order | None:

@@ -2,5 +2,6 @@
 
 from data import jit_cache
 
-# Every other floor imports this one, so numba finds its cache before it is first imported.
+# Every other floor's package imports this one first, so numba finds its cache directory before a
+# compiled module is imported.
 jit_cache.activate()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +26,8 @@ from data.errors import InputError
 
 TICK = Decimal("0.0001")
 COLUMNS = ("symbol", "date", "open", "high", "low", "close", "volume", "adj_close")
+# A date outside is a slip of the pen: the calendar could not even count so far.
+YEARS = range(1900, 2101)
 _ALIASES = {"ticker": "symbol", "adj close": "adj_close"}
 
 
@@ -58,7 +61,7 @@ def read_table(path: Path) -> pl.DataFrame:
         frame = pl.read_csv(
             gzip.decompress(blob) if path.suffix == ".gz" else blob, infer_schema=False
         )
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"data file {path} is not a CSV table ({reason})") from error
     frame = frame.rename(
@@ -75,8 +78,11 @@ def closing_times(first: date, last: date) -> dict[date, int]:
     """UTC ns of each New York Stock Exchange close between two dates; half days close earlier."""
     import exchange_calendars
 
-    calendar = exchange_calendars.get_calendar("XNYS", start=str(first), end=str(last))
-    return {session.date(): int(close.value) for session, close in calendar.closes.items()}
+    # The calendar refuses a range of a single day.
+    after = last + timedelta(days=1)
+    calendar = exchange_calendars.get_calendar("XNYS", start=str(first), end=str(after))
+    closes = {session.date(): int(close.value) for session, close in calendar.closes.items()}
+    return {day: close for day, close in closes.items() if day <= last}
 
 
 def load_feed(path: Path | None = None, symbols: Sequence[str] = ()) -> Feed:
@@ -110,7 +116,7 @@ def _admit(
     rows: pl.DataFrame, symbols: tuple[str, ...]
 ) -> tuple[Bars, list[Quarantined], list[tuple[int, int]]]:
     dates = [_parse_date(text) for text in rows["date"]]
-    known = [day for day in dates if day is not None]
+    known = [day for day in dates if day is not None and day.year in YEARS]
     closes = closing_times(min(known), max(known)) if known else {}
     door = Door()
     good: list[tuple[int, ...]] = []

@@ -44,10 +44,19 @@ def cache_directory(root: Path, base: Path, cpu: str) -> Path:
 
 
 def activate() -> Path:
-    """Point numba at the right directory; call before numba is imported anywhere."""
+    """Point numba at the right directory, before the first compiled function of ours is defined.
+
+    A directory that the environment names already is kept: a parent process chose it.
+    """
     chosen = os.environ.get("NUMBA_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
+    directory = Path(chosen) if chosen else _choose()
+    os.environ["NUMBA_CACHE_DIR"] = str(directory)
+    if "numba" in sys.modules:  # It has read its environment already.
+        sys.modules["numba"].config.CACHE_DIR = str(directory)
+    return directory
+
+
+def _choose() -> Path:
     from llvmlite import binding
 
     root = Path(__file__).resolve().parent.parent
@@ -58,7 +67,6 @@ def activate() -> Path:
         shared = Path(tempfile.gettempdir()) / f"sapphire-numba-{os.getuid()}"
         directory = cache_directory(root, shared, cpu)
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.environ["NUMBA_CACHE_DIR"] = str(directory)
     return directory
 
 

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from data.bars import BAR, Bars
+from data.news import News
 
 encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -43,15 +44,6 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     vote_deadline_s: float
     approval_ttl_s: float
     fingerprint: dict[str, str]
-
-
-class News(msgspec.Struct, frozen=True):
-    """One news item; ``ts`` ns UTC is when it became known."""
-
-    id: str
-    symbol: int
-    ts: int
-    text: str
 
 
 class RoundInput(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,7 +60,9 @@ def with_user(url: str, user: str, password: str) -> str:
     """The same server and database, as another role."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{quote(user)}:{quote(password)}@{host}"))
+    return urlunsplit(
+        parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{host}")
+    )
 
 
 def ensure_roles(url: str, passwords: dict[str, str]) -> None:

@@ -25,10 +25,10 @@ from actors.contract import (
     Reason,
     Status,
 )
-from actors.news import NewsItem
 from actors.registry import AGENTS
 from data.bars import Bars, empty_bars
 from data.daily_stocks import load_feed
+from data.news import News
 from tuning.fit_models import fit_models
 
 HORIZON = 5
@@ -61,15 +61,15 @@ def agent_of(spec: AgentSpec) -> Agent:
     return agent
 
 
-def news_for(bars: Bars) -> list[NewsItem]:
+def news_for(bars: Bars) -> list[News]:
     """An item some time before every 40th bar, known at any moment of the half minute before."""
     return [
-        NewsItem(f"n{i}", int(bars["symbol"][i]), int(bars["ts"][i]) - i % 30, TEXTS[i % 3])
+        News(f"n{i}", int(bars["symbol"][i]), int(bars["ts"][i]) - i % 30, TEXTS[i % 3])
         for i in range(0, len(bars), 40)
     ]
 
 
-def run(spec: AgentSpec, bars: Bars, news: list[NewsItem], cuts: tuple[int, ...] = ()) -> Floats:
+def run(spec: AgentSpec, bars: Bars, news: list[News], cuts: tuple[int, ...] = ()) -> Floats:
     """Votes over ``bars``; an item comes with the batch that holds the first bar at its moment."""
     agent, votes, taken = agent_of(spec), [], 0
     waiting = sorted(news, key=lambda item: item.ts)
@@ -191,7 +191,7 @@ def test_each_value_counts_from_its_own_bar_on(spec: AgentSpec) -> None:
         changed["volume"][cut:] *= 3
         votes = run(spec, changed, news)
     else:
-        item = NewsItem("x", int(bars["symbol"][cut]), int(bars["ts"][cut]), TEXTS[1])
+        item = News("x", int(bars["symbol"][cut]), int(bars["ts"][cut]), TEXTS[1])
         votes = run(spec, bars, [*news, item])
     assert votes[:cut].tobytes() == real_votes(spec.name)[:cut].tobytes()
     assert votes[cut].tobytes() != real_votes(spec.name)[cut].tobytes()

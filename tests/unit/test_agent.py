@@ -14,9 +14,9 @@ import pytest
 from actors import financial_sentiment, trend_momentum
 from actors.agent import Agent, code_hash, sources
 from actors.contract import REASON, STATUS, Reason, Status
-from actors.news import NewsItem
 from actors.registry import AGENTS
 from data.bars import empty_bars
+from data.news import News
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = 86_400 * 10**9
@@ -70,7 +70,7 @@ def test_a_model_is_copied_so_its_owner_cannot_change_it() -> None:
 
 def test_news_waits_for_the_first_bar_at_or_after_its_moment() -> None:
     agent = Agent(financial_sentiment.SPEC)
-    item = NewsItem("a", 0, 2 * DAY, "Profit rose.")
+    item = News("a", 0, 2 * DAY, "Profit rose.")
     votes = agent.apply(bars_of((DAY, 0), (DAY, 1), (2 * DAY, 0), (2 * DAY, 1)), [item])
     assert votes[:, REASON].tolist() == [Reason.NO_NEWS, Reason.NO_NEWS, 0, Reason.NO_NEWS]
     assert votes[2, STATUS] == Status.VOTED
@@ -79,7 +79,7 @@ def test_news_waits_for_the_first_bar_at_or_after_its_moment() -> None:
 
 def test_news_of_one_moment_is_absorbed_in_the_order_of_its_ids() -> None:
     items = [
-        NewsItem(name, 0, DAY, text)
+        News(name, 0, DAY, text)
         for name, text in (("b", "Sales fell."), ("a", "Profit rose on strong demand."))
     ]
     one, other = Agent(financial_sentiment.SPEC), Agent(financial_sentiment.SPEC)
@@ -89,7 +89,7 @@ def test_news_of_one_moment_is_absorbed_in_the_order_of_its_ids() -> None:
 
 def test_agents_without_an_ear_for_news_ignore_it() -> None:
     agent = Agent(trend_momentum.SPEC)
-    agent.apply(bars_of((DAY, 0)), [NewsItem("a", 0, DAY, "Profit rose.")])
+    agent.apply(bars_of((DAY, 0)), [News("a", 0, DAY, "Profit rose.")])
     assert agent.pending == {}
 
 

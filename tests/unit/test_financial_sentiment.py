@@ -8,9 +8,9 @@ import pytest
 from actors.agent import Agent
 from actors.contract import OUT_FIXED, P_DOWN, P_FLAT, P_UP, REASON, STATUS, Reason, Status
 from actors.financial_sentiment import PRIOR_MASS, SLOPE, SPEC, absorb
-from actors.news import NewsItem
 from actors.sentiment import score_text
 from data.bars import empty_bars
+from data.news import News
 
 DAY = 86_400 * 10**9
 START = 1_700_000_000 * 10**9
@@ -37,7 +37,7 @@ def test_without_news_it_abstains_for_want_of_news() -> None:
 
 def test_one_item_fades_by_half_a_day_until_it_is_silent() -> None:
     agent = Agent(SPEC)
-    votes = agent.apply(daily(7), [NewsItem("a", 0, START, GOOD)])
+    votes = agent.apply(daily(7), [News("a", 0, START, GOOD)])
     score = score_text(GOOD)
     for i in range(5):
         mass = 0.5**i
@@ -51,8 +51,8 @@ def test_one_item_fades_by_half_a_day_until_it_is_silent() -> None:
 
 
 def test_tone_decides_the_direction() -> None:
-    good = Agent(SPEC).apply(daily(1), [NewsItem("a", 0, START, GOOD)])[0]
-    bad = Agent(SPEC).apply(daily(1), [NewsItem("a", 0, START, BAD)])[0]
+    good = Agent(SPEC).apply(daily(1), [News("a", 0, START, GOOD)])[0]
+    bad = Agent(SPEC).apply(daily(1), [News("a", 0, START, BAD)])[0]
     assert good[P_UP] > good[P_FLAT] > good[P_DOWN]
     assert bad[P_UP] < bad[P_FLAT] < bad[P_DOWN]
 
@@ -80,6 +80,6 @@ def test_declared_parameters_can_be_replaced() -> None:
     params = np.array([2.0 * DAY, 0.0, 0.01, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0])
     agent = Agent(SPEC)
     agent.set_model(params)
-    vote = agent.apply(daily(3), [NewsItem("a", 0, START, GOOD)])[2]
+    vote = agent.apply(daily(3), [News("a", 0, START, GOOD)])[2]
     assert vote[OUT_FIXED + 1] == pytest.approx(0.5, rel=1e-12)
     assert vote[OUT_FIXED] == pytest.approx(score_text(GOOD), rel=1e-12)

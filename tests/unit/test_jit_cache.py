@@ -104,3 +104,21 @@ def test_hash_follows_content_name_and_only_compiled_sources(tree: Path) -> None
 def test_directory_follows_the_cpu(tree: Path, tmp_path: Path) -> None:
     assert cache_directory(tree, tmp_path, "a") != cache_directory(tree, tmp_path, "b")
     assert cache_directory(tree, tmp_path, "a") == cache_directory(tree, tmp_path, "a")
+
+
+@pytest.mark.parametrize(
+    "module", ["actors.account_checks", "cloud_trader.fills", "tuning.fit_link", "data.money"]
+)
+@pytest.mark.parametrize("first", ["", "import numba; "])
+def test_numba_knows_the_directory_whatever_is_imported_first(module: str, first: str) -> None:
+    code = f"{first}import {module}, numba, os; print(numba.config.CACHE_DIR)"
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout.strip()
+    assert Path(found).parent.name.startswith("sapphire-numba"), found

@@ -1,0 +1,417 @@
+"""A migrated database for each test, small sessions, and the real parts put together without Ray.
+
+Only the transport is absent: ``Voters`` and ``GateInProcess`` call the real voters and the real
+gate directly, where a cluster sends the same calls to Ray actors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import numpy as np
+import psycopg
+
+from actors import strategy_optimization
+from actors.checks import Code
+from actors.contract import AgentSpec, Floats, Status
+from actors.costs import CostModel
+from actors.gate import Gate, GateClosed
+from actors.limits import RiskLimits
+from actors.registry import AGENTS
+from actors.voter import Voter
+from cloud_trader.account_store import AccountStore
+from cloud_trader.broker import PaperBroker
+from cloud_trader.lease import TraderLease
+from cloud_trader.order_desk import OrderDesk
+from cluster.bring_up import Database, open_database
+from cluster.embedded_postgres import EmbeddedPostgres
+from cluster.home import Home
+from cluster.plan import session_config
+from data import round_log
+from data.bars import Bars, empty_bars
+from data.journal import cell_chain, head
+from data.money import from_ticks
+from data.records import Decision, RoundOutput, SessionConfig, encode
+from data.round_log import LoggedRound
+from data.sessions import load_model, save_model, save_session
+from data.store import connect
+from serve_apps.engine import Engine, GateLost
+from serve_apps.round_store import RoundStore
+from serve_apps.wire import BarIn, DecideRequest
+
+DAY_NS = 86_400_000_000_000
+START = int(np.datetime64("2001-01-02T21:00", "ns").astype(np.int64))
+CELL = 0
+
+
+# -- databases ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class House:
+    """One migrated database: the superuser's address and the roles'."""
+
+    superuser: str
+    roles: Database
+
+    def connect(self) -> psycopg.Connection:
+        """As the superuser, with the house's time-outs."""
+        return connect(self.superuser, name="test")
+
+
+_templates: dict[str, str] = {}  # server address -> name of its migrated template
+
+
+@contextmanager
+def migrated(server: EmbeddedPostgres, home: Home) -> Iterator[House]:
+    """A fresh migrated database, dropped afterwards; copied from a template, which is fast."""
+    base = server.url.rpartition("/")[0]
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        if server.url not in _templates:
+            template = f"template_{secrets.token_hex(6)}"
+            connection.execute(f'CREATE DATABASE "{template}"')
+            open_database(home, f"{base}/{template}")
+            _templates[server.url] = template
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{_templates[server.url]}"')
+    try:
+        yield House(f"{base}/{name}", open_database(home, f"{base}/{name}"))
+    finally:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+# -- sessions and bars ----------------------------------------------------------------------
+
+
+def limits(**changes: Any) -> RiskLimits:
+    """The default limits with some changed."""
+    return RiskLimits(**changes)
+
+
+def plain_config(
+    symbols: tuple[str, ...] = ("AAA", "BBB"),
+    risk: RiskLimits | None = None,
+    models: dict[str, str] | None = None,
+    **changes: Any,
+) -> SessionConfig:
+    """A session's configuration with the house's defaults, not recorded."""
+    config = session_config(
+        symbols, models or {}, risk or limits(), datetime.now(UTC), "historical"
+    )
+    return msgspec.structs.replace(config, **changes)
+
+
+def open_session(house: House, **arguments: Any) -> SessionConfig:
+    """The same, recorded."""
+    config = plain_config(**arguments)
+    with connect(house.roles.ops, name="test") as connection:
+        save_session(connection, config)
+    return config
+
+
+def random_bars(count: int, symbols: int = 2, seed: int = 1, volatility: float = 0.02) -> Bars:
+    """``count`` daily bars of each symbol, log-normal closes round 100, in (ts, symbol) order."""
+    rng = np.random.default_rng(seed)
+    bars = empty_bars(count * symbols).reshape(count, symbols)
+    moves = rng.normal(0, volatility, (count, symbols))
+    close = np.rint(1e6 * np.exp(np.cumsum(moves, axis=0))).astype(np.int64)
+    open_ = np.concatenate([np.full((1, symbols), 1_000_000), close[:-1]])
+    bars["open"] = np.rint(open_ * np.exp(rng.normal(0, 0.003, open_.shape)))
+    bars["close"] = close
+    bars["high"] = np.maximum(bars["open"], close) + rng.integers(0, 5000, close.shape)
+    bars["low"] = np.minimum(bars["open"], close) - rng.integers(0, 5000, close.shape)
+    bars["volume"] = rng.integers(1_000_000, 3_000_000, close.shape)
+    bars["ts"] = (START + DAY_NS * np.arange(count))[:, None]
+    bars["symbol"] = np.arange(symbols)
+    return bars.reshape(-1)
+
+
+def by_moment(bars: Bars) -> list[Bars]:
+    """The bars of each ts."""
+    _, starts = np.unique(bars["ts"], return_index=True)
+    return np.split(bars, starts[1:])
+
+
+def save_models(house: House, trained_until: int = 0) -> dict[str, str]:
+    """Hand-made models under which three agents vote loudly, agree, and change their minds.
+
+    One slope on each agent's first feature: trend rule, imbalance and flow all follow the price.
+    """
+    slope = 1.5
+    champion = {
+        "rule": "ema_cross", "fast": 5, "slow": 20, "trend_taste": 0.0, "vol_taste": 0.0,
+        "link": [0.0, -slope, -0.5, 0.0, 0.0, slope],
+    }  # fmt: skip
+    params = {
+        "strategy_optimization": strategy_optimization.pack([champion]),
+        "volume_microstructure": _first_slope(7, 0.5 * slope),
+        "vpin_hft": np.concatenate([[1.0, 0.966], _first_slope(3, 0.5 * slope)]),
+    }
+    with connect(house.roles.ops, name="test") as connection:
+        return {
+            agent: save_model(connection, agent, 5, trained_until, row)
+            for agent, row in params.items()
+        }
+
+
+def _first_slope(features: int, slope: float) -> Floats:
+    link = np.zeros((3, features + 1))
+    link[:, 1] = (-slope, 0.0, slope)
+    link[1, 0] = -0.5
+    return link.ravel()
+
+
+# -- an account without a coordinator -------------------------------------------------------
+
+
+class Account:
+    """A trader's own side of one account: connection, lease, books, desk, paper broker."""
+
+    def __init__(self, house: House, config: SessionConfig, lease_ttl_s: float = 60.0) -> None:
+        self.config = config
+        self.house = house
+        self.connection = connect(house.roles.trader, name="test-trader")
+        self.lease = TraderLease(house.roles.trader, config.account, lease_ttl_s)
+        self.store = AccountStore(self.connection, config)
+        self.desk = self.another_desk(self.connection)
+        self.broker = PaperBroker(config, CostModel(**config.costs).record())
+
+    def another_desk(self, connection: psycopg.Connection) -> OrderDesk:
+        """A desk of the same trader on another connection."""
+        return OrderDesk(
+            AccountStore(connection, self.config),
+            connection,
+            self.config,
+            RiskLimits(**self.config.limits).record(),
+            CostModel(**self.config.costs).record(),
+            self.lease.holder,
+        )
+
+    def __enter__(self) -> Account:
+        assert self.lease.acquire()
+        self.store.open(self.lease.holder)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lease.release()
+        self.connection.close()
+
+    def moment(self, bars: Bars, locked: tuple[int, ...] = ()) -> None:
+        """Fills and marks at the bars of one ts."""
+        events = self.broker.on_bars(bars)
+        self.store.mark(int(bars["ts"][0]), bars, events, locked, self.lease.holder)
+
+    def place(self, symbol: str, ts: int) -> bool:
+        """Whether the decision became an order; it is at the broker then."""
+        order = self.desk.place(symbol, ts)
+        if order is not None:
+            self.broker.submit(order)
+        return order is not None
+
+    def refusals(self) -> list[str]:
+        """Codes of all refused approvals, in order."""
+        rows = self.connection.execute(
+            "SELECT payload FROM journal WHERE chain = %s AND kind = 'refused' ORDER BY seq",
+            (f"account/{self.config.account}",),
+        )
+        return [msgspec.json.decode(row[0])["code"] for row in rows]
+
+
+def forecast(
+    config: SessionConfig, number: int, bars: Bars, up: float = 0.8, **changes: Any
+) -> bytes:
+    """An encoded RoundOutput with neutral verdicts, as the coordinator sends it to the gate."""
+    decisions = [
+        msgspec.structs.replace(
+            Decision(
+                symbol=int(bar["symbol"]), ts=int(bar["ts"]), close=int(bar["close"]),
+                volume=int(bar["volume"]), votes=[[0.0] * 3] * 6, status=[0] * 6, reason=[0] * 6,
+                evidence=[[]] * 6, p=[0.9 - up, 0.1, up], dissent=0.0, sigma=0.01, agents_awake=6,
+                awake_weight=1.0, toxicity=0.0, verdict=0, code=0, side=0, lots=0, target_lots=0,
+                limit_ticks=0, net_lots=0,
+            ),
+            **changes,
+        )
+        for bar in bars
+    ]  # fmt: skip
+    return encode(
+        RoundOutput(
+            session_id=config.session_id, cell=CELL, round=number, epoch=0,
+            clock_ns=int(bars["ts"].max()), agents=[spec.name for spec in AGENTS],
+            decisions=decisions, weights=[1 / 12] * 6 + [0.5], stepped=False, window={},
+        )
+    )  # fmt: skip
+
+
+def judge(house: House, gate: Gate, pooled: bytes) -> list[Decision]:
+    """One judgement at the chain's present head."""
+    with house.connect() as connection:
+        last = head(connection, cell_chain(gate.cell))
+    payload = gate.judge(pooled, last.seq, last.hash)
+    return msgspec.json.decode(payload, type=RoundOutput).decisions
+
+
+def open_gate(house: House, holder: str = "test") -> Gate:
+    """A gate under a new epoch."""
+    gate = Gate(house.roles.gate, CELL, holder)
+    gate.take_epoch()
+    return gate
+
+
+# -- the engine without Ray -----------------------------------------------------------------
+
+
+class TableLog:
+    """The voters' log over one connection that stays open."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = connect(url, name="test-voters")
+
+    def inputs(self, cell: int, session_id: str, after: int, before: int) -> Iterator[bytes]:
+        """See actors.voter.Log."""
+        return round_log.inputs(self.connection, cell, session_id, after, before)
+
+    def model(self, model_id: str) -> Floats:
+        """See actors.voter.Log."""
+        return load_model(self.connection, model_id)
+
+
+class Crash(BaseException):
+    """The process dies here: no handler of ours may catch it."""
+
+
+class Voters:
+    """The engine's Agents: all voters in this process. ``faults`` says who is late or breaks."""
+
+    def __init__(self, log: TableLog, specs: tuple[AgentSpec, ...] = AGENTS) -> None:
+        self._log = log
+        self._specs = specs
+        self.voters = {spec.name: Voter(spec, log) for spec in specs}
+        self.faults: dict[str, Status] = {}
+        self.crash_next = False
+        self.hold: asyncio.Event | None = None
+        self.payloads: list[bytes] = []
+
+    def kill(self, name: str) -> None:
+        """The agent starts again with empty memory, as a restarted actor does."""
+        (spec,) = [spec for spec in self._specs if spec.name == name]
+        self.voters[name] = Voter(spec, self._log)
+
+    async def votes(self, payload: bytes, deadline_s: float) -> Mapping[str, Floats | Status]:
+        """See serve_apps.engine.Agents."""
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.crash_next:
+            raise Crash
+        self.payloads.append(payload)
+        return {
+            name: self.faults.get(name) or voter.vote(payload)
+            for name, voter in self.voters.items()
+        }
+
+
+@dataclass
+class GateInProcess:
+    """The engine's GatePort. What breaks a gate reaches the engine as a lost call, as from Ray."""
+
+    gate: Gate
+    lose_next: bool = False  # the answer is lost after the commit
+    calls: int = 0
+    errors: list[BaseException] = field(default_factory=list)
+
+    async def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
+        """See serve_apps.engine.GatePort."""
+        self.calls += 1
+        try:
+            answer = await asyncio.to_thread(self.gate.judge, pooled, input_seq, input_hash)
+        except (psycopg.Error, GateClosed) as error:
+            self.errors.append(error)
+            raise GateLost(str(error)) from error
+        if self.lose_next:
+            self.lose_next = False
+            raise GateLost("the connection broke")
+        return answer
+
+
+class Cell:
+    """One coordinator's engine with its store, over given voters and gate."""
+
+    def __init__(
+        self,
+        house: House,
+        voters: Voters,
+        gate: GateInProcess,
+        clock_ns: Callable[[], int] | None = None,
+    ) -> None:
+        self._url = house.roles.coordinator
+        self.store = RoundStore(self._url, CELL)
+        clock = {} if clock_ns is None else {"clock_ns": clock_ns}
+        self.engine = Engine(
+            CELL, AGENTS, self.store, voters, gate, self._history, self._last, **clock
+        )
+
+    async def _history(self, session_id: str) -> list[LoggedRound]:
+        with connect(self._url, name="test-history") as connection:
+            return list(round_log.rounds(connection, CELL, session_id))
+
+    async def _last(self) -> tuple[int, str] | None:
+        with connect(self._url, name="test-last") as connection:
+            return round_log.last_round(connection, CELL)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Engine]:
+        """The engine, started, its loop running; both end with the block."""
+        try:
+            await self.engine.start()
+            loop = asyncio.create_task(self.engine.run())
+            try:
+                yield self.engine
+            finally:
+                loop.cancel()
+                with suppress(asyncio.CancelledError, Crash):
+                    await loop
+        finally:
+            await (await self.store.connection()).close()
+
+
+def request_body(
+    config: SessionConfig, bars: Bars, request_id: str | None = None, **changes: Any
+) -> bytes:
+    """The HTTP body for the bars of one moment."""
+    tick = Decimal(config.tick)
+
+    def price(ticks: int) -> str:
+        return str(from_ticks(int(ticks), tick))
+
+    wire = [
+        BarIn(
+            symbol=config.symbols[int(bar["symbol"])],
+            ts=int(bar["ts"]),
+            open=price(bar["open"]),
+            high=price(bar["high"]),
+            low=price(bar["low"]),
+            close=price(bar["close"]),
+            volume=int(bar["volume"]),
+        )
+        for bar in bars
+    ]
+    request = DecideRequest(
+        session_id=config.session_id,
+        request_id=request_id or f"{config.session_id}/{int(bars['ts'][0])}",
+        bars=wire,
+    )
+    return msgspec.json.encode(msgspec.structs.replace(request, **changes))
+
+
+def code(number: int) -> str:
+    """The code's name."""
+    return Code(number).name
