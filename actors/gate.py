@@ -20,10 +20,10 @@ from actors.gate_store import (
     AccountView,
     Approved,
     Holding,
+    ask_recorded_output,
     commit_output,
     lock_trading_shared,
     read_view,
-    recorded_output,
     take_epoch,
 )
 from actors.judge import INTENT, judge_intent
@@ -150,24 +150,37 @@ class Gate:
         given = output_decoder.decode(pooled)
         connection = self._open()
         try:
-            with connection.transaction():
+            rules = self._rules_of(connection, given.session_id)
+            # One round trip for the lock and what is read after it, one for what is written.
+            with connection.pipeline(), connection.transaction():
                 lock_trading_shared(connection)
-                known = recorded_output(connection, self.cell, given.round)
+                recorded = ask_recorded_output(connection, self.cell, given.round)
+                account = rules.config.account
+                view = read_view(connection, self.cell, account, given.clock_ns)
+                known = recorded.fetchone()
                 if known is not None:
-                    return known
-                return self._commit(connection, given, Head(input_seq, input_hash))
+                    return bytes(known[0])
+                self._check_epoch(view)
+                return self._commit(connection, rules, view, given, Head(input_seq, input_hash))
         except psycopg.OperationalError:
             connection.close()
             raise
 
-    def _commit(self, connection: psycopg.Connection, given: RoundOutput, after: Head) -> bytes:
-        rules = self._rules_of(connection, given.session_id)
-        config = rules.config
-        view = read_view(connection, self.cell, config.account, given.clock_ns)
+    def _check_epoch(self, view: AccountView) -> None:
         if view.epoch != self.epoch:
             self.closed = True
             log.error("gate closed", epoch=self.epoch, newer=view.epoch)
             raise GateClosed(f"epoch {view.epoch} has replaced {self.epoch}")
+
+    def _commit(
+        self,
+        connection: psycopg.Connection,
+        rules: Rules,
+        view: AccountView,
+        given: RoundOutput,
+        after: Head,
+    ) -> bytes:
+        config = rules.config
         decisions = judge_round(rules, given, view)
         output = msgspec.structs.replace(given, epoch=self.epoch, decisions=decisions)
         record = next_record(

@@ -135,12 +135,14 @@ def read_view(
         "account_chain": account_chain(account),
         "operations": OPERATIONS,
     }
-    row = connection.execute(_VIEW, values).fetchone()
+    answer = connection.execute(_VIEW, values)
+    positions = connection.execute(_POSITIONS, values)
+    row = answer.fetchone()
     if row is None:
         raise RuntimeError("the account view gave no row")
     holdings = {
         str(symbol): Holding(int(lots), int(open_lots), bool(locked))
-        for symbol, lots, open_lots, locked in connection.execute(_POSITIONS, values)
+        for symbol, lots, open_lots, locked in positions
     }
     epoch, equity, state, leased, recent, account_seq, operations_seq = row
     return AccountView(
@@ -160,14 +162,15 @@ def lock_trading_shared(connection: psycopg.Connection) -> None:
     connection.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", TRADING_LOCK)
 
 
-def recorded_output(connection: psycopg.Connection, cell: int, number: int) -> bytes | None:
-    """The payload of the round's output record; None while the round is open."""
-    row = connection.execute(
+def ask_recorded_output(
+    connection: psycopg.Connection, cell: int, number: int
+) -> psycopg.Cursor[tuple[bytes]]:
+    """Asks for the payload of the round's output record: no row while the round is open."""
+    return connection.execute(
         "SELECT j.payload FROM round_output o JOIN journal j ON j.chain = %s AND j.seq = o.seq"
         " WHERE o.cell = %s AND o.round = %s",
         (f"cell/{cell}", cell, number),
-    ).fetchone()
-    return bytes(row[0]) if row else None
+    )
 
 
 def commit_output(

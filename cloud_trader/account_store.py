@@ -25,7 +25,17 @@ from cloud_trader.account_records import (
 from cloud_trader.books import apply_fill, drawdown
 from cloud_trader.broker import DoneEvent, Event, FillEvent
 from data.bars import Bars
-from data.journal import OPERATIONS, Head, account_chain, append, cell_chain, head, next_record
+from data.journal import (
+    GENESIS,
+    HEAD,
+    OPERATIONS,
+    Head,
+    account_chain,
+    append,
+    cell_chain,
+    head,
+    next_record,
+)
 from data.money import PPM, notional_micro
 from data.records import SessionConfig
 from data.store import ACCOUNT_LOCK_CLASS, TRADING_LOCK
@@ -39,6 +49,14 @@ _LEASE = (
 _STATE = (
     "SELECT coalesce(bool_or(state = 'HALTED'), false), coalesce(bool_and(state = 'ACTIVE'), true)"
     " FROM trading_state WHERE scope IN ('*', %s)"
+)
+_POSITIONS = (
+    "SELECT symbol, lots, cost_micro, mark_ticks, lock_code IS NOT NULL FROM position"
+    " WHERE account = %s"
+)
+_RELEASED = (
+    "SELECT coalesce(sum(reserved_micro), 0) FROM orders"
+    " WHERE client_order_id = ANY(%s) AND status = 'open'"
 )
 _SEEN = "SELECT chain, max(seq) FROM journal_identity WHERE chain = ANY(%s) GROUP BY chain"
 
@@ -85,11 +103,24 @@ class AccountStore:
 
     def lock(self, holder: str) -> None:
         """First statements of a transaction: trading lock shared, account's exclusive, lease."""
+        self._ask_locks()
+        self._require_lease(self._ask_lease(holder))
+
+    def _ask_locks(self) -> None:
         account = self._config.account
         self._connection.execute(LOCKS, (*TRADING_LOCK, ACCOUNT_LOCK_CLASS, account))
-        row = self._connection.execute(_LEASE, (holder, account)).fetchone()
+
+    def _ask_lease(self, holder: str) -> psycopg.Cursor:
+        return self._connection.execute(_LEASE, (holder, self._config.account))
+
+    def _require_lease(self, answer: psycopg.Cursor) -> None:
+        row = answer.fetchone()
         if row is None or not row[0]:
-            raise NotHolder(f"the lease of {account} is not held by this trader")
+            raise NotHolder(f"the lease of {self._config.account} is not held by this trader")
+
+    def _ask_seen(self) -> psycopg.Cursor:
+        others = [cell_chain(self._config.cell), OPERATIONS]
+        return self._connection.execute(_SEEN, (others,))
 
     def head(self) -> Head:
         """The last record of the account's chain."""
@@ -97,8 +128,11 @@ class AccountStore:
 
     def record(self, after: Head, kind: str, ts: int, payload: object) -> Head:
         """Appends to the account's chain, naming what it saw of the other chains."""
-        others = [cell_chain(self._config.cell), OPERATIONS]
-        seen = {str(c): int(n) for c, n in self._connection.execute(_SEEN, (others,))}
+        return self._append(after, kind, ts, payload, dict(self._ask_seen().fetchall()))
+
+    def _append(
+        self, after: Head, kind: str, ts: int, payload: object, seen: dict[str, int]
+    ) -> Head:
         record = next_record(
             after,
             chain=self._chain,
@@ -152,18 +186,31 @@ class AccountStore:
         self, ts: int, bars: Bars, events: Sequence[Event], locked: Sequence[int], holder: str
     ) -> Marked:
         """Applies fills, marks to the closes, and commits record and books."""
-        with self._connection.transaction():
-            self.lock(holder)
-            books = self._connection.execute(
+        account = self._config.account
+        # One round trip for the locks and what is read after them, one for what is written.
+        with self._connection.pipeline(), self._connection.transaction():
+            self._ask_locks()
+            lease = self._ask_lease(holder)
+            found = self._connection.execute(
                 "SELECT cash_micro, reserved_micro, equity_micro, peak_micro, day, day_open_micro"
                 " FROM account WHERE account = %s",
-                (self._config.account,),
-            ).fetchone()
-            state = self._connection.execute(_STATE, (self._config.account,)).fetchone()
-            if books is None or state is None:
-                raise LookupError(f"account {self._config.account} is not open")
-            entry, holdings = self._settle(ts, bars, events, locked, books)
-            seq = self.record(self.head(), BAR, ts, entry).seq
+                (account,),
+            )
+            states = self._connection.execute(_STATE, (account,))
+            positions = self._connection.execute(_POSITIONS, (account,))
+            closed = [e.order.client_order_id for e in events if isinstance(e, DoneEvent)]
+            released = self._connection.execute(_RELEASED, (closed,))
+            last = self._connection.execute(HEAD, (self._chain,))
+            seen = self._ask_seen()
+            self._require_lease(lease)
+            books, state, freed = found.fetchone(), states.fetchone(), released.fetchone()
+            if books is None or state is None or freed is None:
+                raise LookupError(f"account {account} is not open")
+            holdings = {row[0]: _Holding(*row[1:]) for row in positions}
+            entry = self._settle(ts, bars, events, locked, books, holdings, int(freed[0]))
+            head_row = last.fetchone()
+            after = Head(int(head_row[0]), bytes(head_row[1])) if head_row else Head(0, GENESIS)
+            seq = self._append(after, BAR, ts, entry, dict(seen.fetchall())).seq
             self._write(entry, holdings, seq)
         return Marked(entry.equity_micro, entry.peak_micro, bool(state[0]))
 
@@ -174,9 +221,11 @@ class AccountStore:
         events: Sequence[Event],
         locked: Sequence[int],
         books: tuple[int, ...],
-    ) -> tuple[BarEntry, dict[str, _Holding]]:
+        holdings: dict[str, _Holding],
+        freed: int,
+    ) -> BarEntry:
+        """The moment's record; ``holdings`` move on with it. ``freed``: cash no longer reserved."""
         cash, reserved, before, peak, day, day_open = books
-        holdings = self._holdings()
         fills = [event for event in events if isinstance(event, FillEvent)]
         done = [event for event in events if isinstance(event, DoneEvent)]
         for fill in fills:
@@ -191,7 +240,7 @@ class AccountStore:
                 fill.fee_micro,
                 self._config.micro_per_tick,
             )
-        reserved -= self._released([event.order.client_order_id for event in done])
+        reserved -= freed
         for bar in bars:
             symbol = self._config.symbols[int(bar["symbol"])]
             holdings.setdefault(symbol, _Holding(0, 0, 0, False)).mark_ticks = int(bar["close"])
@@ -202,7 +251,7 @@ class AccountStore:
         equity = self._equity(cash, holdings)
         if ts // DAY_NS > day:
             day, day_open = ts // DAY_NS, before
-        entry = BarEntry(
+        return BarEntry(
             ts=ts,
             fills=[_fill_entry(fill) for fill in fills],
             closed=[_closed_entry(event) for event in done],
@@ -216,7 +265,6 @@ class AccountStore:
             day_open_micro=day_open,
             locked=[symbol for symbol, held in sorted(holdings.items()) if held.locked],
         )
-        return entry, holdings
 
     def _equity(self, cash: int, holdings: dict[str, _Holding]) -> int:
         total = int(cash)
@@ -225,22 +273,6 @@ class AccountStore:
                 per_tick = self._config.micro_per_tick
                 total += int(notional_micro(held.mark_ticks, held.lots, per_tick))
         return total
-
-    def _holdings(self) -> dict[str, _Holding]:
-        rows = self._connection.execute(
-            "SELECT symbol, lots, cost_micro, mark_ticks, lock_code IS NOT NULL FROM position"
-            " WHERE account = %s",
-            (self._config.account,),
-        )
-        return {row[0]: _Holding(*row[1:]) for row in rows}
-
-    def _released(self, ids: list[str]) -> int:
-        row = self._connection.execute(
-            "SELECT coalesce(sum(reserved_micro), 0) FROM orders"
-            " WHERE client_order_id = ANY(%s) AND status = 'open'",
-            (ids,),
-        ).fetchone()
-        return int(row[0]) if row else 0
 
     def _write(self, entry: BarEntry, holdings: dict[str, _Holding], seq: int) -> None:
         account = self._config.account

@@ -97,9 +97,9 @@ class PaperBroker:
         """See Broker."""
         return self._open.get(client_order_id)
 
-    def open_decision_orders(self) -> list[str]:
-        """Ids of the open orders that came from decisions."""
-        return [key for key, order in self._open.items() if order.from_decision]
+    def open_orders(self) -> list[Order]:
+        """The orders that wait for their bar, in the order of submission."""
+        return [*self._open.values()]
 
     def on_bars(self, bars: Bars) -> list[Event]:
         """The events of one moment's bars, in the order of submission."""

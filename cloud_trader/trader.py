@@ -131,7 +131,7 @@ class Trader:
         waiting = sorted(locks)
         for ts, start, end in zip(moments.tolist(), starts, ends, strict=True):
             if stop.is_set():
-                self.end("stopped", "asked to stop")
+                self._close(ts, "stopped", "asked to stop")
                 return 0
             locked: list[int] = []
             while waiting and waiting[0][0] <= ts:
@@ -140,8 +140,13 @@ class Trader:
             self._moment(ts, bars[start:end], locked)
             if dates_per_second and ts >= self.config.first_traded:
                 stop.wait(max(0.0, 1.0 / dates_per_second - (time.monotonic() - began)))
-        self.end("finished", f"{len(moments)} dates")
+        self._close(int(moments[-1]), "finished", f"{len(moments)} dates")
         return 0
+
+    def _close(self, ts: int, status: str, detail: str) -> None:
+        """Takes back the orders that no bar will meet any more, and ends the session."""
+        self._cancel_open(ts, "the session ended", decisions_only=False)
+        self.end(status, detail)
 
     # -- one moment -------------------------------------------------------------------------
 
@@ -174,19 +179,20 @@ class Trader:
             ts=ts,
         )
         self._halted = True
-        self._cancel_open(ts, "halted")
+        self._cancel_open(ts, "halted", decisions_only=True)
         for order in self._desk.flatten(ts, reason):
             self._broker.submit(order)
 
     def _cancel_if_halted(self, ts: int, marked: Marked) -> None:
         """An operator's halt: orders in flight that came from decisions are taken back."""
         if marked.halted and not self._halted:
-            self._cancel_open(ts, "halted")
+            self._cancel_open(ts, "halted", decisions_only=True)
 
-    def _cancel_open(self, ts: int, why: str) -> None:
-        for client_order_id in self._broker.open_decision_orders():
-            self._broker.cancel(client_order_id)
-            self._desk.cancelled(client_order_id, ts, why)
+    def _cancel_open(self, ts: int, why: str, *, decisions_only: bool) -> None:
+        for order in self._broker.open_orders():
+            if order.from_decision or not decisions_only:
+                self._broker.cancel(order.client_order_id)
+                self._desk.cancelled(order.client_order_id, ts, why)
 
     def _place_orders(self, answer: DecideResponse) -> None:
         for verdict in answer.verdicts:

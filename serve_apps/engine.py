@@ -95,6 +95,7 @@ class Engine:
         self._queue: list[Waiting] = []
         self._in_flight: dict[str, Waiting] = {}
         self._wake = asyncio.Event()
+        self._loading = asyncio.Lock()  # two first requests of a session must not both load it
         self.state: SessionState | None = None
         self._round = 0
         self._head: Head | None = None
@@ -154,18 +155,23 @@ class Engine:
 
     async def session_state(self, session_id: str) -> SessionState:
         """The state of the session that this cell serves, changing to a new session if asked."""
-        if self.state is not None and self.state.config.session_id == session_id:
+        async with self._loading:
+            if self.state is None or self.state.config.session_id != session_id:
+                self.state = await self._change_to(session_id)
             return self.state
+
+    async def _change_to(self, session_id: str) -> SessionState:
         config, ended = await self._store.session(session_id)
         if config.cell != self.cell:
             raise Refused(409, "Other cell", f"session {session_id} lives on cell {config.cell}")
         if ended:
             raise Refused(409, "Session ended", f"session {session_id} has ended")
         await self._check_models(config.models, config.models_from)
-        if self._queue:
+        state, open_round = rebuild(config, self._specs, await self._history(session_id))
+        # Looked at last: nothing may be waited for between this and the change.
+        if self._in_flight or open_round is not None:
             raise Refused(503, "Busy", "another session's rounds are in flight", RETRY_AFTER_S)
-        self.state = SessionState(config, self._specs)
-        return self.state
+        return state
 
     async def submit(self, asked: Asked) -> RoundOutput:
         """Queues a request and waits for its round's output; Refused 503 when the queue is full.
@@ -174,6 +180,8 @@ class Engine:
         """
         if self.fault is not None:
             raise Refused(503, "Not ready", self.fault, RETRY_AFTER_S)
+        if self.state is None or self.state.config.session_id != asked.session_id:
+            raise Refused(503, "Busy", "the cell has changed to another session", RETRY_AFTER_S)
         twin = self._in_flight.get(asked.request_id)
         if twin is not None:
             if twin.asked.body_hash != asked.body_hash:
