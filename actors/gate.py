@@ -20,7 +20,6 @@ from actors.gate_store import (
     AccountView,
     Approved,
     Holding,
-    ask_recorded_output,
     commit_output,
     lock_trading_shared,
     read_view,
@@ -151,15 +150,12 @@ class Gate:
         connection = self._open()
         try:
             rules = self._rules_of(connection, given.session_id)
-            # One round trip for the lock and what is read after it, one for what is written.
-            with connection.pipeline(), connection.transaction():
+            with connection.transaction():
                 lock_trading_shared(connection)
-                recorded = ask_recorded_output(connection, self.cell, given.round)
                 account = rules.config.account
-                view = read_view(connection, self.cell, account, given.clock_ns)
-                known = recorded.fetchone()
-                if known is not None:
-                    return bytes(known[0])
+                view = read_view(connection, self.cell, account, given.round, given.clock_ns)
+                if view.recorded is not None:
+                    return view.recorded
                 self._check_epoch(view)
                 return self._commit(connection, rules, view, given, Head(input_seq, input_hash))
         except psycopg.OperationalError:

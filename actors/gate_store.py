@@ -13,6 +13,7 @@ from data.journal import (
     Record,
     account_chain,
     append,
+    cell_chain,
     head,
     next_record,
 )
@@ -38,16 +39,20 @@ SELECT
           WHERE account = %(account)s AND expires_at > clock_timestamp()),
   (SELECT count(*) FROM orders WHERE account = %(account)s AND ts > %(since)s),
   (SELECT coalesce(max(seq), 0) FROM journal_identity WHERE chain = %(account_chain)s),
-  (SELECT coalesce(max(seq), 0) FROM journal_identity WHERE chain = %(operations)s)
-"""
-
-_POSITIONS = """
-SELECT coalesce(p.symbol, o.symbol), coalesce(p.lots, 0), coalesce(o.lots, 0),
-       p.lock_code IS NOT NULL
-FROM (SELECT symbol, lots, lock_code FROM position WHERE account = %(account)s) p
-FULL JOIN (SELECT symbol, sum(side * (lots - filled_lots)) AS lots FROM orders
-           WHERE account = %(account)s AND status = 'open' GROUP BY symbol) o
-  ON o.symbol = p.symbol
+  (SELECT coalesce(max(seq), 0) FROM journal_identity WHERE chain = %(operations)s),
+  (SELECT j.payload FROM round_output o JOIN journal j ON j.chain = %(cell_chain)s AND j.seq = o.seq
+    WHERE o.cell = %(cell)s AND o.round = %(round)s),
+  h.symbols, h.lots, h.open_lots, h.locked
+FROM (
+  SELECT array_agg(coalesce(p.symbol, o.symbol)) AS symbols,
+         array_agg(coalesce(p.lots, 0)) AS lots,
+         array_agg(coalesce(o.lots, 0)::bigint) AS open_lots,
+         array_agg(p.lock_code IS NOT NULL) AS locked
+  FROM (SELECT symbol, lots, lock_code FROM position WHERE account = %(account)s) p
+  FULL JOIN (SELECT symbol, sum(side * (lots - filled_lots)) AS lots FROM orders
+             WHERE account = %(account)s AND status = 'open' GROUP BY symbol) o
+    ON o.symbol = p.symbol
+) h
 """
 
 _OUTPUT = f"""
@@ -87,6 +92,7 @@ class AccountView:
     orders_last_minute: int  # by event time
     account_seq: int
     operations_seq: int
+    recorded: bytes | None  # the round's output record, when it has one already
     holdings: dict[str, Holding]
 
 
@@ -125,52 +131,39 @@ def take_epoch(connection: psycopg.Connection, cell: int, holder: str) -> int:
 
 
 def read_view(
-    connection: psycopg.Connection, cell: int, account: str, clock_ns: int
+    connection: psycopg.Connection, cell: int, account: str, number: int, clock_ns: int
 ) -> AccountView:
     """The account as committed, in the caller's transaction; ``clock_ns``: session clock."""
     values = {
         "since": clock_ns - MINUTE_NS,
         "cell": cell,
+        "round": number,
         "account": account,
+        "cell_chain": cell_chain(cell),
         "account_chain": account_chain(account),
         "operations": OPERATIONS,
     }
-    answer = connection.execute(_VIEW, values)
-    positions = connection.execute(_POSITIONS, values)
-    row = answer.fetchone()
+    row = connection.execute(_VIEW, values).fetchone()
     if row is None:
         raise RuntimeError("the account view gave no row")
-    holdings = {
-        str(symbol): Holding(int(lots), int(open_lots), bool(locked))
-        for symbol, lots, open_lots, locked in positions
-    }
-    epoch, equity, state, leased, recent, account_seq, operations_seq = row
+    epoch, equity, state, leased, recent, account_seq, operations_seq, recorded, *columns = row
+    rows = zip(*[column or [] for column in columns], strict=True)
     return AccountView(
-        epoch,
-        equity,
-        int(state),
-        bool(leased),
-        int(recent),
-        int(account_seq),
-        int(operations_seq),
-        holdings,
+        epoch=epoch,
+        equity_micro=equity,
+        state=state,
+        trader_leased=leased,
+        orders_last_minute=recent,
+        account_seq=account_seq,
+        operations_seq=operations_seq,
+        recorded=None if recorded is None else bytes(recorded),
+        holdings={symbol: Holding(*rest) for symbol, *rest in rows},
     )
 
 
 def lock_trading_shared(connection: psycopg.Connection) -> None:
     """Waits out whoever changes who may trade; first statement of the transaction."""
     connection.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", TRADING_LOCK)
-
-
-def ask_recorded_output(
-    connection: psycopg.Connection, cell: int, number: int
-) -> psycopg.Cursor[tuple[bytes]]:
-    """Asks for the payload of the round's output record: no row while the round is open."""
-    return connection.execute(
-        "SELECT j.payload FROM round_output o JOIN journal j ON j.chain = %s AND j.seq = o.seq"
-        " WHERE o.cell = %s AND o.round = %s",
-        (f"cell/{cell}", cell, number),
-    )
 
 
 def commit_output(

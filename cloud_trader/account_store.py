@@ -22,14 +22,24 @@ from cloud_trader.account_records import (
     FillEntry,
     Opened,
 )
+from cloud_trader.account_sql import (
+    ACTIVE,
+    CLOSE,
+    FILL,
+    LEASE,
+    LOCKS,
+    READ_MOMENT,
+    SEEN,
+    WRITE_MOMENT,
+)
 from cloud_trader.books import apply_fill, drawdown
 from cloud_trader.broker import DoneEvent, Event, FillEvent
 from data.bars import Bars
 from data.journal import (
     GENESIS,
-    HEAD,
     OPERATIONS,
     Head,
+    Record,
     account_chain,
     append,
     cell_chain,
@@ -41,24 +51,6 @@ from data.records import SessionConfig
 from data.store import ACCOUNT_LOCK_CLASS, TRADING_LOCK
 
 DAY_NS = 86_400_000_000_000
-
-LOCKS = "SELECT pg_advisory_xact_lock_shared(%s, %s), pg_advisory_xact_lock(%s, hashtext(%s))"
-_LEASE = (
-    "SELECT holder = %s AND expires_at > clock_timestamp() FROM trader_lease WHERE account = %s"
-)
-_STATE = (
-    "SELECT coalesce(bool_or(state = 'HALTED'), false), coalesce(bool_and(state = 'ACTIVE'), true)"
-    " FROM trading_state WHERE scope IN ('*', %s)"
-)
-_POSITIONS = (
-    "SELECT symbol, lots, cost_micro, mark_ticks, lock_code IS NOT NULL FROM position"
-    " WHERE account = %s"
-)
-_RELEASED = (
-    "SELECT coalesce(sum(reserved_micro), 0) FROM orders"
-    " WHERE client_order_id = ANY(%s) AND status = 'open'"
-)
-_SEEN = "SELECT chain, max(seq) FROM journal_identity WHERE chain = ANY(%s) GROUP BY chain"
 
 
 class NotHolder(RuntimeError):
@@ -103,24 +95,14 @@ class AccountStore:
 
     def lock(self, holder: str) -> None:
         """First statements of a transaction: trading lock shared, account's exclusive, lease."""
-        self._ask_locks()
-        self._require_lease(self._ask_lease(holder))
-
-    def _ask_locks(self) -> None:
         account = self._config.account
         self._connection.execute(LOCKS, (*TRADING_LOCK, ACCOUNT_LOCK_CLASS, account))
+        row = self._connection.execute(LEASE, (holder, account)).fetchone()
+        self._require_lease(row is not None and row[0])
 
-    def _ask_lease(self, holder: str) -> psycopg.Cursor:
-        return self._connection.execute(_LEASE, (holder, self._config.account))
-
-    def _require_lease(self, answer: psycopg.Cursor) -> None:
-        row = answer.fetchone()
-        if row is None or not row[0]:
+    def _require_lease(self, leased: object) -> None:
+        if leased is not True:
             raise NotHolder(f"the lease of {self._config.account} is not held by this trader")
-
-    def _ask_seen(self) -> psycopg.Cursor:
-        others = [cell_chain(self._config.cell), OPERATIONS]
-        return self._connection.execute(_SEEN, (others,))
 
     def head(self) -> Head:
         """The last record of the account's chain."""
@@ -128,12 +110,17 @@ class AccountStore:
 
     def record(self, after: Head, kind: str, ts: int, payload: object) -> Head:
         """Appends to the account's chain, naming what it saw of the other chains."""
-        return self._append(after, kind, ts, payload, dict(self._ask_seen().fetchall()))
+        others = [cell_chain(self._config.cell), OPERATIONS]
+        rows = self._connection.execute(SEEN, (others,))
+        seen = {str(chain): int(seq) for chain, seq in rows}
+        record = self._next(after, kind, ts, payload, seen)
+        append(self._connection, record)
+        return record.head
 
-    def _append(
+    def _next(
         self, after: Head, kind: str, ts: int, payload: object, seen: dict[str, int]
-    ) -> Head:
-        record = next_record(
+    ) -> Record:
+        return next_record(
             after,
             chain=self._chain,
             kind=kind,
@@ -143,8 +130,6 @@ class AccountStore:
             payload=payload,
             seen=seen,
         )
-        append(self._connection, record)
-        return record.head
 
     # -- life of the account -----------------------------------------------------------------
 
@@ -187,32 +172,34 @@ class AccountStore:
     ) -> Marked:
         """Applies fills, marks to the closes, and commits record and books."""
         account = self._config.account
-        # One round trip for the locks and what is read after them, one for what is written.
-        with self._connection.pipeline(), self._connection.transaction():
-            self._ask_locks()
-            lease = self._ask_lease(holder)
-            found = self._connection.execute(
-                "SELECT cash_micro, reserved_micro, equity_micro, peak_micro, day, day_open_micro"
-                " FROM account WHERE account = %s",
-                (account,),
-            )
-            states = self._connection.execute(_STATE, (account,))
-            positions = self._connection.execute(_POSITIONS, (account,))
-            closed = [e.order.client_order_id for e in events if isinstance(e, DoneEvent)]
-            released = self._connection.execute(_RELEASED, (closed,))
-            last = self._connection.execute(HEAD, (self._chain,))
-            seen = self._ask_seen()
-            self._require_lease(lease)
-            books, state, freed = found.fetchone(), states.fetchone(), released.fetchone()
-            if books is None or state is None or freed is None:
+        cell = cell_chain(self._config.cell)
+        values = {
+            "holder": holder,
+            "account": account,
+            "closed": [e.order.client_order_id for e in events if isinstance(e, DoneEvent)],
+            "chain": self._chain,
+            "cell_chain": cell,
+            "operations": OPERATIONS,
+        }
+        with self._connection.transaction():
+            self._connection.execute(LOCKS, (*TRADING_LOCK, ACCOUNT_LOCK_CLASS, account))
+            row = self._connection.execute(READ_MOMENT, values).fetchone()
+            if row is None:
                 raise LookupError(f"account {account} is not open")
-            holdings = {row[0]: _Holding(*row[1:]) for row in positions}
-            entry = self._settle(ts, bars, events, locked, books, holdings, int(freed[0]))
-            head_row = last.fetchone()
-            after = Head(int(head_row[0]), bytes(head_row[1])) if head_row else Head(0, GENESIS)
-            seq = self._append(after, BAR, ts, entry, dict(seen.fetchall())).seq
-            self._write(entry, holdings, seq)
-        return Marked(entry.equity_micro, entry.peak_micro, bool(state[0]))
+            leased, books, halted, freed, seq, digest, cell_seq, operations_seq, *positions = row
+            self._require_lease(leased)
+            columns = zip(*[column or [] for column in positions], strict=True)
+            holdings = {symbol: _Holding(*rest) for symbol, *rest in columns}
+            entry = self._settle(ts, bars, events, locked, books, holdings, freed)
+            record = self._next(
+                Head(seq, bytes(digest)) if seq else Head(0, GENESIS),
+                BAR,
+                ts,
+                entry,
+                {cell: cell_seq, OPERATIONS: operations_seq},
+            )
+            self._write(entry, holdings, record)
+        return Marked(entry.equity_micro, entry.peak_micro, bool(halted))
 
     def _settle(
         self,
@@ -274,56 +261,36 @@ class AccountStore:
                 total += int(notional_micro(held.mark_ticks, held.lots, per_tick))
         return total
 
-    def _write(self, entry: BarEntry, holdings: dict[str, _Holding], seq: int) -> None:
+    def _write(self, entry: BarEntry, holdings: dict[str, _Holding], record: Record) -> None:
         account = self._config.account
+        values = record.parameters() | {
+            "account": account,
+            "symbols": list(holdings),
+            "lots": [int(held.lots) for held in holdings.values()],
+            "costs": [int(held.cost_micro) for held in holdings.values()],
+            "marks": [held.mark_ticks for held in holdings.values()],
+            "locks": ["quarantined" if held.locked else None for held in holdings.values()],
+            "cash": entry.cash_micro,
+            "reserved": entry.reserved_micro,
+            "equity": entry.equity_micro,
+            "peak": entry.peak_micro,
+            "day": entry.day,
+            "day_open": entry.day_open_micro,
+        }
         with self._connection.cursor() as cursor:
+            cursor.execute(WRITE_MOMENT, values)
             if entry.fills:
                 cursor.executemany(
-                    "INSERT INTO fill (fill_id, client_order_id, account, symbol, ts, side, lots,"
-                    " price_ticks, fee_micro, seq) VALUES (%s,%s,%s,%s,%s,%s,%s,%s,%s,%s)",
+                    FILL,
                     [
                         (f.fill_id, f.client_order_id, account, f.symbol, entry.ts, f.side, f.lots,
-                         f.price_ticks, f.fee_micro, seq)
+                         f.price_ticks, f.fee_micro, record.seq)
                         for f in entry.fills
                     ],
                 )  # fmt: skip
             if entry.closed:
-                cursor.executemany(
-                    "UPDATE orders SET status = %s, filled_lots = %s"
-                    " WHERE client_order_id = %s AND status = 'open'",
-                    [(c.status, c.filled_lots, c.client_order_id) for c in entry.closed],
-                )
-            cursor.execute(
-                "INSERT INTO position (account, symbol, lots, cost_micro, mark_ticks, lock_code)"
-                " SELECT %s, s, l, c, m, k FROM unnest(%s::text[], %s::bigint[], %s::bigint[],"
-                " %s::bigint[], %s::text[]) AS t(s, l, c, m, k)"
-                " ON CONFLICT (account, symbol) DO UPDATE SET lots = EXCLUDED.lots,"
-                " cost_micro = EXCLUDED.cost_micro, mark_ticks = EXCLUDED.mark_ticks,"
-                " lock_code = EXCLUDED.lock_code",
-                (
-                    account,
-                    list(holdings),
-                    [int(held.lots) for held in holdings.values()],
-                    [int(held.cost_micro) for held in holdings.values()],
-                    [held.mark_ticks for held in holdings.values()],
-                    ["quarantined" if held.locked else None for held in holdings.values()],
-                ),
-            )
-            cursor.execute(
-                "UPDATE account SET cash_micro = %s, reserved_micro = %s, equity_micro = %s,"
-                " peak_micro = %s, day = %s, day_open_micro = %s, mark_ts = %s"
-                " WHERE account = %s",
-                (
-                    entry.cash_micro,
-                    entry.reserved_micro,
-                    entry.equity_micro,
-                    entry.peak_micro,
-                    entry.day,
-                    entry.day_open_micro,
-                    entry.ts,
-                    account,
-                ),
-            )
+                rows = [(c.status, c.filled_lots, c.client_order_id) for c in entry.closed]
+                cursor.executemany(CLOSE, rows)
 
 
 def _fill_entry(fill: FillEvent) -> FillEntry:
@@ -348,5 +315,5 @@ def _closed_entry(event: DoneEvent) -> ClosedEntry:
 
 def trading_active(connection: psycopg.Connection, account: str) -> bool:
     """Whether no scope restricts the account's trading."""
-    row = connection.execute(_STATE, (account,)).fetchone()
-    return bool(row and row[1])
+    row = connection.execute(ACTIVE, (account,)).fetchone()
+    return bool(row and row[0])

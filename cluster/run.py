@@ -34,7 +34,7 @@ from tuning.report import report_json, write_report
 from tuning.session_result import SessionResult
 
 LOOK_S = 0.25
-MEMORY_EVERY_S = 10.0
+MEMORY_EVERY_S = 20.0
 
 
 @dataclass(frozen=True)

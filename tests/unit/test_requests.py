@@ -1,0 +1,120 @@
+"""From a request's text to bars in ticks, and what cannot pass."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+import pytest
+from support import by_moment, forecast, plain_config, random_bars, request_body
+
+from data.bars import UNKNOWN
+from data.records import output_decoder
+from serve_apps.requests import Asked, parse, respond
+from serve_apps.wire import BarIn, DecideRequest, Refused, request_decoder
+
+CONFIG = plain_config(("AAA", "BBB", "CCC"))
+BAR: dict[str, Any] = {
+    "symbol": "BBB", "ts": 10, "open": "10", "high": "12.5", "low": "9.0001", "close": "11",
+    "volume": 100,
+}  # fmt: skip
+
+
+def ask(*bars: dict[str, Any], quarantined: tuple[str, ...] = ()) -> Asked:
+    request = DecideRequest(
+        session_id=CONFIG.session_id,
+        request_id="r",
+        bars=[BarIn(**bar) for bar in bars],
+        quarantined=list(quarantined),
+    )
+    return parse(request, msgspec.json.encode(request), CONFIG)
+
+
+def test_prices_become_ticks_and_absent_fields_unknown() -> None:
+    asked = ask(BAR | {"bid": "10.9999", "trades": 0}, quarantined=("CCC", "AAA", "CCC"))
+    row = asked.bars[0]
+    assert row.tolist() == (
+        10, 1, 100_000, 125_000, 90_001, 110_000, 100, UNKNOWN, 0, 109_999, UNKNOWN, UNKNOWN,
+        UNKNOWN,
+    )  # fmt: skip
+    assert asked.locked == (0, 2)
+    assert asked.bar_hashes == (hashlib.sha256(asked.bars.tobytes()).digest(),)
+
+
+def test_order_of_the_bars_in_the_body_does_not_matter() -> None:
+    bars = [BAR, BAR | {"symbol": "AAA", "ts": 11}, BAR | {"symbol": "CCC"}]
+    one, two = ask(*bars), ask(*reversed(bars))
+    assert one.bars.tolist() == two.bars.tolist()
+    assert [(int(b["ts"]), int(b["symbol"])) for b in one.bars] == [(10, 1), (10, 2), (11, 0)]
+    assert one.bar_hashes == two.bar_hashes
+    assert one.body_hash != two.body_hash
+
+
+@pytest.mark.parametrize(
+    ("change", "title", "word"),
+    [
+        ({"symbol": "ZZZ"}, "Unknown symbol", "ZZZ"),
+        ({"close": "11.00005"}, "Bad price", "PRECISION"),
+        ({"close": "eleven"}, "Bad price", "bar BBB 10"),
+        ({"close": "NaN"}, "Bad price", "bar BBB 10"),
+        ({"high": "Infinity"}, "Bad price", "bar BBB 10"),
+        ({"close": "1e30"}, "Bad price", "bar BBB 10"),
+        ({"bid": "-0.00001"}, "Bad price", "PRECISION"),
+        ({"low": "-9"}, "Bad bar", "non_positive"),
+        ({"low": "0"}, "Bad bar", "non_positive"),
+        ({"high": "10.5"}, "Bad bar", "crossed"),
+        ({"volume": -1}, "Bad bar", "negative_volume"),
+        ({"volume": 2**63}, "Bad bar", "bar BBB 10"),
+        ({"ts": 2**63}, "Bad bar", "bar BBB"),
+        ({"trades": 2**64}, "Bad bar", "bar BBB 10"),
+    ],
+)
+def test_a_bad_bar_is_named(change: dict[str, Any], title: str, word: str) -> None:
+    with pytest.raises(Refused, match=word) as caught:
+        ask(BAR | change)
+    assert (caught.value.problem.status, caught.value.problem.title) == (422, title)
+    assert "\n" not in caught.value.problem.detail
+
+
+def test_a_symbol_once_and_at_least_one_bar() -> None:
+    with pytest.raises(Refused, match="at most one bar"):
+        ask(BAR, BAR | {"ts": 11})
+    with pytest.raises(Refused, match="bars is empty"):
+        ask()
+    with pytest.raises(Refused, match="'ZZZ'"):
+        ask(BAR, quarantined=("ZZZ",))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"session_id":"s","request_id":"r","bars":[],"extra":1}', b'{"session_id":"s","bars":[]}',
+     b'{"session_id":"s","request_id":"r","bars":[{"symbol":"A","ts":1.5}]}', b"[]", b""],
+)  # fmt: skip
+def test_bodies_of_another_shape_are_refused(body: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        request_decoder.decode(body)
+
+
+def test_what_a_trader_sends_is_what_was_meant() -> None:
+    for bars in by_moment(random_bars(20, 3)):
+        body = request_body(CONFIG, bars)
+        assert parse(request_decoder.decode(body), body, CONFIG).bars.tolist() == bars.tolist()
+
+
+def test_an_answer_lists_the_asked_decisions_in_order() -> None:
+    first, second = by_moment(random_bars(2, 3))
+    outputs = [
+        output_decoder.decode(forecast(CONFIG, n, bars, lots=n, side=1, limit_ticks=12_345))
+        for n, bars in ((1, first), (2, second))
+    ]
+    keys = [(2, int(second["ts"][0])), (0, int(first["ts"][0]))]
+    answer = respond(CONFIG, "r", keys, outputs)
+    assert [(v.symbol, v.ts, v.lots) for v in answer.verdicts] == [
+        ("CCC", keys[0][1], 2),
+        ("AAA", keys[1][1], 1),
+    ]
+    assert answer.verdicts[0].limit == "1.2345"
+    assert answer.round == 2
+    assert list(answer.weights)[-1] == "equal_weights"
+    assert sum(answer.weights.values()) == pytest.approx(1)
