@@ -68,6 +68,18 @@ def given_database(url: str) -> Database:
     return Database(url, url, url, url, url)
 
 
+def open_home(settings: ClusterSettings) -> Home:
+    """The home directory, made when it is missing; InputError before anything is written.
+
+    A home that exists may hold the leftovers of a killed run on these very ports: they are looked
+    at after the clean-up then.
+    """
+    home = Home(settings.home)
+    if not home.path.exists():
+        ports_free(settings.ports)
+    return home.create()
+
+
 class LocalCluster:
     """Everything that ``sapphire run`` and ``sapphire up`` start. ``say`` hears each phase."""
 
@@ -98,13 +110,7 @@ class LocalCluster:
         if survivors:
             raise ServiceError(f"processes of an earlier run do not end: {survivors}")
         settings = self.settings
-        ports_free(
-            {
-                "SAPPHIRE_TRADER_PORT": settings.trader_port,
-                "SAPPHIRE_COORDINATOR_PORT": settings.coordinator_port,
-                "SAPPHIRE_DASHBOARD_PORT": settings.dashboard_port,
-            }
-        )
+        ports_free(settings.ports)
         self._tell()
         if settings.database_url:
             self.database = given_database(settings.database_url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -38,8 +39,8 @@ def run_command(
     ] = None,
     last: Annotated[str | None, typer.Option("--to", help="Last date, YYYY-MM-DD.")] = None,
     symbols: Annotated[
-        str, typer.Option("--symbols", help="Comma-separated; all of the data when absent.")
-    ] = "",
+        str | None, typer.Option("--symbols", help="Comma-separated; all of the data when absent.")
+    ] = None,
     speed: Annotated[str, typer.Option("--speed", help="Traded dates per second, or max.")] = "max",
     seed: Annotated[int, typer.Option("--seed", help="Seed of model training.", min=0)] = 0,
     as_json: Annotated[
@@ -52,7 +53,9 @@ def run_command(
     """Run a paper-trading session of the whole cluster on recorded daily bars."""
     from cluster.run import RunOptions, run
 
-    chosen = tuple(name.strip() for name in symbols.split(",") if name.strip())
+    chosen = tuple(name.strip() for name in (symbols or "").split(",") if name.strip())
+    if symbols is not None and not chosen:
+        raise InputError(f"--symbols {symbols!r} names no symbol: write for example AAPL,IBM")
     raise typer.Exit(run(RunOptions(first, last, chosen, _speed(speed), seed, as_json, data)))
 
 
@@ -107,6 +110,8 @@ def main() -> None:
     from cluster.processes import ServiceError
     from cluster.stopping import Stopped
 
+    # A stop may interrupt a query; that its rollback then fails is no news for a person.
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     try:
         app()
     except InputError as error:

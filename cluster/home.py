@@ -81,7 +81,7 @@ class Home:
 
         Raises :class:`InputError` where it cannot be made or written, or is another user's.
         """
-        advice = "give a directory you own with --home or SAPPHIRE_HOME"
+        advice = "give a directory you own with SAPPHIRE_HOME"
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             owner = self.path.stat().st_uid
@@ -106,7 +106,7 @@ class Home:
             os.close(descriptor)
             raise InputError(
                 f"another sapphire runs in {self.path} (pid {holder}): "
-                "stop it with Ctrl-C, or wait, or give another --home"
+                "stop it with Ctrl-C, or wait, or set SAPPHIRE_HOME to another directory"
             )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

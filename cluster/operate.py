@@ -9,7 +9,7 @@ from rich.console import Console
 from cloud_trader.control import EVERYWHERE, open_orders, set_state, states
 from cluster.database import database
 from cluster.home import Home
-from cluster.settings import ClusterSettings, load
+from cluster.settings import load_cluster
 from data.errors import InputError
 from data.store import connect
 
@@ -18,7 +18,7 @@ def set_everywhere(state: str, reason: str) -> int:
     """Sets the state of the whole system; prints what holds now and the orders in flight."""
     if not reason.strip():
         raise InputError("--reason is empty: say why")
-    settings: ClusterSettings = load(ClusterSettings)
+    settings = load_cluster()
     home = Home(settings.home)
     console = Console()
     with database(settings, home, "ops") as url, connect(url, name="sapphire-operate") as link:

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from cluster.bring_up import LocalCluster
+from cluster.bring_up import LocalCluster, open_home
 from cluster.home import Home
 from cluster.live_source import LiveSource
 from cluster.live_view import LiveView
 from cluster.plan import HORIZON, Plan, plan_session, record_session
 from cluster.processes import ServiceError, last_lines
-from cluster.settings import ClusterSettings, TradingMode, load, require_paper
+from cluster.settings import ClusterSettings, TradingMode, load, load_cluster, require_paper
 from cluster.stopping import stoppable
 from cluster.summary import summary_table
 from cluster.trader_process import TraderRequest
@@ -53,10 +53,10 @@ class RunOptions:
 def run(options: RunOptions) -> int:
     """Runs the session; returns the exit code. InputError for what a person can mend."""
     began = time.monotonic()
-    settings: ClusterSettings = load(ClusterSettings)
+    settings = load_cluster()
     require_paper(load(TradingMode))
     plan = plan_session(options.first, options.last, options.symbols, options.data, options.seed)
-    home = Home(settings.home).create()
+    home = open_home(settings)
     human = Console(stderr=True) if options.as_json else Console()
     with home.lock(), stoppable():
         source = LiveSource(settings, plan, began)

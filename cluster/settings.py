@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,7 +24,16 @@ class ClusterSettings(BaseSettings):
     dashboard_port: int = Field(8265, ge=1, le=65535, validation_alias="SAPPHIRE_DASHBOARD_PORT")
     database_url: str = Field("", validation_alias="DATABASE_URL")
     redis_url: str = Field("", validation_alias="REDIS_URL")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING)$", validation_alias="LOG_LEVEL")
+    log_level: Literal["DEBUG", "INFO", "WARNING"] = Field("INFO", validation_alias="LOG_LEVEL")
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Each port by the variable that sets it."""
+        return {
+            "SAPPHIRE_TRADER_PORT": self.trader_port,
+            "SAPPHIRE_COORDINATOR_PORT": self.coordinator_port,
+            "SAPPHIRE_DASHBOARD_PORT": self.dashboard_port,
+        }
 
 
 class TradingMode(BaseSettings):
@@ -46,6 +55,17 @@ def load(kind: type[Any]) -> Any:
         raise InputError(
             f"environment variable {name}={first.get('input')!r}: {first['msg']}"
         ) from error
+
+
+def load_cluster() -> ClusterSettings:
+    """The cluster's settings; InputError also when two ports are the same."""
+    settings: ClusterSettings = load(ClusterSettings)
+    taken: dict[int, str] = {}
+    for name, port in settings.ports.items():
+        if port in taken:
+            raise InputError(f"{name} and {taken[port]} are both {port}: give each its own port")
+        taken[port] = name
+    return settings
 
 
 def require_paper(mode: TradingMode) -> None:

@@ -19,7 +19,7 @@ from rich.table import Table
 from cloud_trader.control import EVERYWHERE, states
 from cluster.home import Home, Instance
 from cluster.processes import find_processes, pss_mb
-from cluster.settings import ClusterSettings, load
+from cluster.settings import load_cluster
 from data.store import connect
 
 TIMEOUT_S = 3.0
@@ -36,7 +36,7 @@ class Part:
 
 def status() -> int:
     """Prints the parts; 0 when all are healthy, 1 otherwise or when nothing runs."""
-    settings: ClusterSettings = load(ClusterSettings)
+    settings = load_cluster()
     home = Home(settings.home)
     console = Console()
     instance = home.read_instance() if home.is_locked() else None

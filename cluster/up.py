@@ -9,13 +9,12 @@ import msgspec
 from rich.console import Console
 
 from actors.limits import load_limits
-from cluster.bring_up import LocalCluster
-from cluster.home import Home
+from cluster.bring_up import LocalCluster, open_home
 from cluster.live_source import LiveSource
 from cluster.live_view import LiveView
 from cluster.plan import HORIZON, plan_session, session_config
 from cluster.processes import ServiceError, last_lines
-from cluster.settings import ClusterSettings, TradingMode, load, require_paper
+from cluster.settings import TradingMode, load, load_cluster, require_paper
 from cluster.stopping import Stopped, stoppable
 from cluster.trader_process import TraderRequest
 from data.records import SessionConfig
@@ -29,10 +28,10 @@ LOOK_S = 1.0
 def up() -> int:
     """Starts the cluster with an open paper session on the sample's symbols; 0 after Ctrl-C."""
     began = time.monotonic()
-    settings: ClusterSettings = load(ClusterSettings)
+    settings = load_cluster()
     require_paper(load(TradingMode))
     load_limits()
-    home = Home(settings.home).create()
+    home = open_home(settings)
     console = Console()
     with home.lock(), stoppable():
         source = LiveSource(settings, None, began)

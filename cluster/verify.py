@@ -11,7 +11,7 @@ from cloud_trader.verification import Findings, verify_session
 from cloud_trader.violation import Violation
 from cluster.database import database
 from cluster.home import Home
-from cluster.settings import ClusterSettings, load
+from cluster.settings import load_cluster
 from data.errors import InputError
 from data.records import SessionConfig
 from data.sessions import UnknownSession, latest_session, load_session
@@ -20,7 +20,7 @@ from data.store import connect
 
 def verify(session: str) -> int:
     """Exit code 0 when everything holds, 1 with the first violation."""
-    settings: ClusterSettings = load(ClusterSettings)
+    settings = load_cluster()
     home = Home(settings.home)
     with database(settings, home, "read") as url, connect(url, name="sapphire-verify") as link:
         config = _session(link, session)

@@ -34,7 +34,7 @@ class CoordinatorClient:
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._http = httpx.Client(base_url=base_url, timeout=CALL_TIMEOUT_S)
+        self._http = httpx.Client(base_url=base_url)
         self._deadline_s = deadline_s
         self._clock = clock
         self._pause = pause
@@ -58,9 +58,13 @@ class CoordinatorClient:
         pause = FIRST_PAUSE_S
         while True:
             why, status = "", None
+            left = max(give_up - self._clock(), FIRST_PAUSE_S)
             try:
                 answer = self._http.post(
-                    "/v1/decide", content=body, headers={"content-type": "application/json"}
+                    "/v1/decide",
+                    content=body,
+                    headers={"content-type": "application/json"},
+                    timeout=min(CALL_TIMEOUT_S, left),
                 )
                 if answer.status_code == httpx.codes.OK:
                     return response_decoder.decode(answer.content)

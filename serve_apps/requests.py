@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 import numpy as np
 
 from actors.checks import Code, Verdict
 from data.bars import BAR, UNKNOWN, Bars
 from data.door import flaw_of_prices
-from data.money import from_ticks, to_ticks
+from data.money import INT64_MAX, from_ticks, to_ticks
 from data.records import RoundOutput, SessionConfig
 from serve_apps.wire import BarIn, DecideRequest, DecideResponse, Refused, VerdictOut
 
+# Ticks, lots or trades. A larger bar would overflow in the gate, after its input was logged: the
+# round could then never be completed.
+LARGEST = 10**13
 EQUAL_WEIGHTS = "equal_weights"
 
 
@@ -67,8 +70,14 @@ def _row(bar: BarIn, numbers: dict[str, int], tick: Decimal) -> tuple[int, ...]:
             UNKNOWN if text is None else to_ticks(Decimal(text), tick)
             for text in (bar.bid, bar.ask)
         ]
-    except (InvalidOperation, ValueError) as error:
+    except (ArithmeticError, ValueError) as error:
         raise Refused(422, "Bad price", f"{where}: {error}") from error
+    sizes = [bar.volume, *(n for n in (bar.buy_volume, bar.trades) if n is not None)]
+    sizes += [n for n in (bar.bid_size, bar.ask_size) if n is not None]
+    if not 0 <= bar.ts <= INT64_MAX or max(high, *quotes) > LARGEST or max(sizes) > LARGEST:
+        raise Refused(422, "Bad bar", f"{where}: a number is larger than any market's")
+    if min(sizes[1:], default=0) < 0 or any(q <= 0 for q in quotes if q != UNKNOWN):
+        raise Refused(422, "Bad bar", f"{where}: a negative size or quote")
     flaw = flaw_of_prices(float(open_), float(high), float(low), float(close), float(bar.volume))
     if flaw is not None:
         raise Refused(422, "Bad bar", f"{where}: {flaw.value}")

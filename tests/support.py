@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,9 +19,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import psycopg
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from actors import strategy_optimization
-from actors.checks import Code
 from actors.contract import AgentSpec, Floats, Status
 from actors.costs import CostModel
 from actors.gate import Gate, GateClosed
@@ -31,21 +36,26 @@ from cloud_trader.account_store import AccountStore
 from cloud_trader.broker import PaperBroker
 from cloud_trader.lease import TraderLease
 from cloud_trader.order_desk import OrderDesk
+from cloud_trader.trader import Trader
 from cluster.bring_up import Database, open_database
 from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.home import Home
 from cluster.plan import session_config
+from cluster.processes import free_port
 from data import round_log
 from data.bars import Bars, empty_bars
+from data.cache import RecentBars
 from data.journal import cell_chain, head
 from data.money import from_ticks
 from data.records import Decision, RoundOutput, SessionConfig, encode
 from data.round_log import LoggedRound
 from data.sessions import load_model, save_model, save_session
 from data.store import connect
+from serve_apps.client import CoordinatorClient
+from serve_apps.coordinator import Coordinator, Decider
 from serve_apps.engine import Engine, GateLost
 from serve_apps.round_store import RoundStore
-from serve_apps.wire import BarIn, DecideRequest
+from serve_apps.wire import BarIn, DecideRequest, DecideResponse
 
 DAY_NS = 86_400_000_000_000
 START = int(np.datetime64("2001-01-02T21:00", "ns").astype(np.int64))
@@ -412,6 +422,96 @@ def request_body(
     return msgspec.json.encode(msgspec.structs.replace(request, **changes))
 
 
-def code(number: int) -> str:
-    """The code's name."""
-    return Code(number).name
+# -- a whole session: trader and coordinator over HTTP --------------------------------------
+
+
+class HostedCoordinator(Coordinator):
+    """The coordinator's routes over an engine of ours, in place of its Ray deployment."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._engine = cell.engine
+        self._decider = Decider(cell.engine, cell.store)
+        self._last_round = cell._last  # type: ignore[method-assign]
+
+
+@contextmanager
+def hosted(cell: Cell) -> Iterator[str]:
+    """Serves the cell on a loopback port from a thread; yields the address."""
+    port = free_port()
+    started, stop = threading.Event(), threading.Event()
+
+    async def main() -> None:
+        async with cell.running():
+            coordinator = HostedCoordinator(cell)
+
+            async def endpoint(request: Request) -> Response:
+                return await coordinator(request)
+
+            app = Starlette(routes=[Route("/{path:path}", endpoint, methods=["GET", "POST"])])
+            config = uvicorn.Config(app, "127.0.0.1", port, log_level="error", lifespan="off")
+            server = uvicorn.Server(config)
+            serving = asyncio.create_task(server.serve())
+            while not server.started:
+                await asyncio.sleep(0.01)
+            started.set()
+            await asyncio.to_thread(stop.wait)
+            server.should_exit = True
+            await serving
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),), name="coordinator")
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+Hook = Callable[[int], None]
+
+
+class HookedClient(CoordinatorClient):
+    """The trader's client; ``before`` and ``after`` run round each decision, given its ts."""
+
+    def __init__(self, url: str, before: Hook, after: Hook) -> None:
+        super().__init__(url, 30.0)
+        self._before = before
+        self._after = after
+
+    def decide(self, request: DecideRequest) -> DecideResponse:
+        """See CoordinatorClient."""
+        ts = request.bars[0].ts
+        self._before(ts)
+        answer = super().decide(request)
+        self._after(ts)
+        return answer
+
+
+def nothing(_: int) -> None:
+    """The hook that does nothing."""
+
+
+def run_session(
+    house: House,
+    config: SessionConfig,
+    bars: Bars,
+    gate: GateInProcess,
+    before: Hook = nothing,
+    after: Hook = nothing,
+) -> None:
+    """A real trader takes ``bars`` through a hosted coordinator. There is no Redis."""
+    cell = Cell(house, Voters(TableLog(house.roles.read)), gate)
+    with hosted(cell) as url:
+        trader = Trader(
+            config,
+            connect(house.roles.trader, name="test-trader"),
+            house.roles.trader,
+            TraderLease(house.roles.trader, config.account, 60.0),
+            HookedClient(url, before, after),
+            RecentBars("redis://127.0.0.1:9/0"),
+            free_port(),
+        )
+        with trader:
+            assert trader.run(bars, [], 0.0, threading.Event()) == 0

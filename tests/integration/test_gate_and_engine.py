@@ -287,6 +287,14 @@ def test_symbols_sent_apart_share_rounds_and_change_no_vote(calm: Bench, house: 
             assert (mine.votes, mine.status) == (decision.votes, decision.status)
 
 
+def enormous(bars: Bars) -> Bars:
+    """Prices that fit int64 ticks and overflow once they are money."""
+    bars = bars.copy()
+    for name in ("open", "high", "low", "close"):
+        bars[name] = 2**62
+    return bars
+
+
 def test_bad_requests_are_answered_as_such(house: House) -> None:
     bench = Bench(house)
     other_cell = open_session(house, session_id="elsewhere", cell=3)
@@ -299,6 +307,7 @@ def test_bad_requests_are_answered_as_such(house: House) -> None:
         (request_body(other_cell, BARS[0]), 409), (request_body(ended, BARS[0]), 409),
         (request_body(bench.config, BARS[0][:0], "none"), 422),
         (request_body(bench.config, BARS[0], quarantined=["ZZZ"]), 422),
+        (request_body(bench.config, enormous(BARS[0])), 422),
     ]  # fmt: skip
 
     async def work(cell: Cell, decider: Decider) -> None:

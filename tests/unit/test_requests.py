@@ -67,7 +67,13 @@ def test_order_of_the_bars_in_the_body_does_not_matter() -> None:
         ({"volume": -1}, "Bad bar", "negative_volume"),
         ({"volume": 2**63}, "Bad bar", "bar BBB 10"),
         ({"ts": 2**63}, "Bad bar", "bar BBB"),
+        ({"ts": -1}, "Bad bar", "bar BBB"),
         ({"trades": 2**64}, "Bad bar", "bar BBB 10"),
+        ({"trades": -1}, "Bad bar", "negative size"),
+        ({"bid_size": -5, "bid": "10"}, "Bad bar", "negative size"),
+        ({"ask": "-1"}, "Bad bar", "quote"),
+        ({"high": "1000000001"}, "Bad bar", "larger"),
+        ({"volume": 10**400}, "Bad bar", "larger"),
     ],
 )
 def test_a_bad_bar_is_named(change: dict[str, Any], title: str, word: str) -> None:
