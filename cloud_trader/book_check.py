@@ -14,11 +14,13 @@ import psycopg
 from cloud_trader.account_records import (
     BAR,
     CANCELLED,
+    ENDED,
     OPENED,
     ORDER,
     REFUSED,
     BarEntry,
     CancelledEntry,
+    EndedEntry,
     Opened,
     OrderEntry,
     RefusedEntry,
@@ -38,6 +40,7 @@ class BookCheck:
         self.equity = 0
         self.fills = 0
         self.refused: list[str] = []
+        self.ended: tuple[str, str] | None = None
         self.orders: dict[str, OrderEntry] = {}
         self.last_order_reduced = False
         self._open: dict[str, OrderEntry] = {}
@@ -65,6 +68,9 @@ class BookCheck:
             require(entry.client_order_id in self._open, where, "it cancels no open order")
             del self._open[entry.client_order_id]
             self._status[entry.client_order_id] = ("cancelled", 0)
+        elif record.kind == ENDED and self.ended is None:
+            last = msgspec.json.decode(record.payload, type=EndedEntry)
+            self.ended = (last.status, last.detail)
         elif record.kind == REFUSED:
             entry_ = msgspec.json.decode(record.payload, type=RefusedEntry)
             self.refused.append(
@@ -161,6 +167,11 @@ class BookCheck:
         ).fetchone()
         wanted = (self.cash, self._reserved(), self.equity, self.peak)
         require(row == wanted, f"account {account}", f"says {row}, the records {wanted}")
+        end = connection.execute(
+            "SELECT status, detail FROM session_end WHERE session_id = %s",
+            (self._config.session_id,),
+        ).fetchone()
+        require(end == self.ended, "session_end", f"says {end}, the records {self.ended}")
         positions = {
             str(symbol): int(lots)
             for symbol, lots in connection.execute(

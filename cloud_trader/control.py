@@ -65,6 +65,36 @@ def set_state(
     return record.seq
 
 
+def unlock(connection: psycopg.Connection, symbol: str, reason: str, actor: str) -> list[str]:
+    """Takes a symbol's lock back in every account that has one; returns the accounts.
+
+    A bad bar locked it; whoever unlocks has looked at the data. ValueError for an empty reason.
+    """
+    if not reason.strip():
+        raise ValueError("a reason is needed: say why")
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", TRADING_LOCK)
+        rows = connection.execute(
+            "UPDATE position SET lock_code = NULL WHERE symbol = %s AND lock_code IS NOT NULL"
+            " RETURNING account",
+            (symbol,),
+        )
+        accounts = sorted(str(row[0]) for row in rows)
+        for account in accounts:
+            record = next_record(
+                head(connection, OPERATIONS),
+                chain=OPERATIONS,
+                kind="unlock",
+                session_id="",
+                ts=0,
+                written_ns=time.time_ns(),
+                payload={"account": account, "symbol": symbol, "reason": reason, "actor": actor},
+                seen={},
+            )
+            append(connection, record)
+    return accounts
+
+
 def states(connection: psycopg.Connection) -> list[TradingState]:
     """Every scope's state, the whole system first."""
     rows = connection.execute(

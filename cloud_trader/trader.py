@@ -165,7 +165,12 @@ class Trader:
         self._cache.push(self.config.session_id, [self._cached(bar) for bar in bars])
 
     def _watch_drawdown(self, ts: int, marked: Marked) -> None:
-        if self._halted or not marked.drawdown_above(self._max_drawdown_ppm):
+        if self._halted:
+            # The market may have left the collar of the orders before. Not after a resume.
+            if marked.halted:
+                self._flatten(ts, "MAX_DRAWDOWN: what was left open")
+            return
+        if not marked.drawdown_above(self._max_drawdown_ppm):
             return
         reason = f"MAX_DRAWDOWN: equity is {marked.drawdown:.2%} below its peak"
         log.warning("trading halted", reason=reason)
@@ -180,6 +185,9 @@ class Trader:
         )
         self._halted = True
         self._cancel_open(ts, "halted", decisions_only=True)
+        self._flatten(ts, reason)
+
+    def _flatten(self, ts: int, reason: str) -> None:
         for order in self._desk.flatten(ts, reason):
             self._broker.submit(order)
 

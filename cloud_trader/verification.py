@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 import psycopg
+from psycopg import IsolationLevel
+from psycopg.pq import TransactionStatus
 
 from actors.checks import TradingState
 from actors.limits import RiskLimits, recorded_limits
@@ -49,6 +51,8 @@ class Findings:
     orders: int = 0
     fills: int = 0
     refused: list[str] = field(default_factory=list)
+    # chain -> its highest number that any record of another chain had seen, and which record
+    seen: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -70,13 +74,39 @@ class _Operations:
     def epoch_at(self, seq: int) -> int:
         return max((epoch for number, epoch in self.epochs if number <= seq), default=0)
 
+    def compare(self, connection: psycopg.Connection) -> None:
+        """The tables that trading reads say what the last records say."""
+        row = connection.execute(
+            "SELECT epoch FROM gate_lease WHERE cell = %s", (self.cell,)
+        ).fetchone()
+        last = self.epochs[-1][1] if self.epochs else None
+        require((row[0] if row else None) == last, "gate_lease", f"says {row}, the records {last}")
+        table = {
+            scope: (int(seq), str(state))
+            for scope, state, seq in connection.execute(
+                "SELECT scope, state, seq FROM trading_state WHERE scope IN (%s, %s)",
+                (EVERYWHERE, self.account),
+            )
+        }
+        states = {scope: (seq, state) for seq, scope, state in self.states}
+        require(table == states, "trading_state", f"says {table}, the records {states}")
+
     def state_at(self, seq: int) -> TradingState:
         last = {scope: TradingState[state] for n, scope, state in self.states if n <= seq}
         return max(last.values(), default=TradingState.ACTIVE)
 
 
 def verify_session(connection: psycopg.Connection, config: SessionConfig) -> Findings:
-    """Checks everything; Violation names the first thing that is wrong."""
+    """Checks everything, in one snapshot; Violation names the first thing that is wrong."""
+    idle = connection.info.transaction_status == TransactionStatus.IDLE
+    if idle and connection.isolation_level != IsolationLevel.REPEATABLE_READ:
+        # Else a session that is running would differ from its own tables.
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+    with connection.transaction():
+        return _verify(connection, config)
+
+
+def _verify(connection: psycopg.Connection, config: SessionConfig) -> Findings:
     findings = Findings()
     operations = _Operations(config.cell, config.account)
     for record in _chain(connection, OPERATIONS, findings):
@@ -93,7 +123,11 @@ def verify_session(connection: psycopg.Connection, config: SessionConfig) -> Fin
         if record.kind == ORDER:
             order = msgspec.json.decode(record.payload, type=OrderEntry)
             _check_order(limits, record, order, decisions, operations, books)
+    for name, (seq, where) in findings.seen.items():
+        count = findings.records.get(name)
+        require(count is None or seq <= count, name, f"{where} saw {seq}, the last is {count}")
     books.compare(connection)
+    operations.compare(connection)
     findings.orders, findings.fills = len(books.orders), books.fills
     findings.refused = books.refused
     return findings
@@ -116,6 +150,8 @@ def _chain(connection: psycopg.Connection, chain: str, findings: Findings) -> It
             identities.get(record.seq) == record.hash, where, "its identity row has another hash"
         )
         before = record.head
+        for name, seq in msgspec.json.decode(record.seen).items():
+            findings.seen[name] = max(findings.seen.get(name, (0, "")), (seq, where))
         yield record
     require(
         len(identities) == before.seq,
@@ -136,10 +172,11 @@ def _check_rounds(
     connection: psycopg.Connection, config: SessionConfig, findings: Findings
 ) -> dict[tuple[str, int], tuple[Decision, RoundOutput]]:
     """Inputs and outputs alternate; the round tables and identities point at them."""
-    inputs = _table(connection, "round_input", config)
-    outputs = _table(connection, "round_output", config)
+    inputs = _table(connection, "round_input", "seq", config)
+    outputs = _table(connection, "round_output", "seq, kind, epoch", config)
     decisions: dict[tuple[str, int], tuple[Decision, RoundOutput]] = {}
-    asked: set[tuple[str, int, bytes]] = set()
+    asked: set[tuple[str, int, bytes, int]] = set()
+    requests: set[tuple[str, int]] = set()
     open_round, last = None, 0
     for record in _chain(connection, cell_chain(config.cell), findings):
         if record.session_id != config.session_id:
@@ -149,13 +186,17 @@ def _check_rounds(
             require(open_round is None, where, f"round {open_round} before it was not closed")
             given = input_decoder.decode(record.payload)
             require(given.round > last, where, f"round {given.round} follows round {last}")
-            require(inputs.pop(given.round, None) == record.seq, where, "no row in round_input")
+            require(inputs.pop(given.round, None) == (record.seq,), where, "no row in round_input")
             open_round = last = given.round
-            asked |= {(config.symbols[row[1]], row[0], _bar_hash(row)) for row in given.bars}
+            number = given.round
+            asked |= {(config.symbols[r[1]], r[0], _bar_hash(r), number) for r in given.bars}
+            requests |= {(request_id, number) for request_id in given.requests}
             continue
-        number = int(msgspec.json.decode(record.payload)["round"])
+        body = msgspec.json.decode(record.payload)
+        number = int(body["round"])
         require(number == open_round, where, f"closes round {number}, open is {open_round}")
-        require(outputs.pop(number, None) == record.seq, where, "no row in round_output")
+        row = (record.seq, record.kind, body.get("epoch", 0))
+        require(outputs.pop(number, None) == row, where, "no row in round_output says so")
         open_round = None
         findings.rounds += 1
         if record.kind == "output":
@@ -165,25 +206,43 @@ def _check_rounds(
                 require(key not in decisions, where, f"{key} is decided twice")
                 decisions[key] = (decision, output)
     require(not inputs and not outputs, "round tables", "rows without a record in the journal")
+    _check_identities(connection, config, asked, requests)
+    return decisions
+
+
+def _check_identities(
+    connection: psycopg.Connection,
+    config: SessionConfig,
+    asked: set[tuple[str, int, bytes, int]],
+    requests: set[tuple[str, int]],
+) -> None:
     known = {
-        (str(symbol), int(ts), bytes(digest))
-        for symbol, ts, digest in connection.execute(
-            "SELECT symbol, ts, bar_hash FROM decision_identity WHERE session_id = %s",
+        (str(symbol), int(ts), bytes(digest), int(number))
+        for symbol, ts, digest, number in connection.execute(
+            "SELECT symbol, ts, bar_hash, round FROM decision_identity WHERE session_id = %s",
             (config.session_id,),
         )
     }
     require(known == asked, "decision_identity", "differs from the bars of the input records")
-    return decisions
+    rows = connection.execute(
+        "SELECT r.request_id, r.round FROM request_identity r"
+        " JOIN round_input i USING (cell, round) WHERE i.cell = %s AND i.session_id = %s",
+        (config.cell, config.session_id),
+    )
+    answered = {(str(request_id), int(number)) for request_id, number in rows}
+    require(answered == requests, "request_identity", "differs from the input records' requests")
 
 
 def _bar_hash(row: list[int]) -> bytes:
     return hashlib.sha256(rows_to_bars([row]).tobytes()).digest()
 
 
-def _table(connection: psycopg.Connection, table: str, config: SessionConfig) -> dict[int, int]:
-    query = f"SELECT round, seq FROM {table} WHERE cell = %s AND session_id = %s"
+def _table(
+    connection: psycopg.Connection, table: str, columns: str, config: SessionConfig
+) -> dict[int, tuple[object, ...]]:
+    query = f"SELECT round, {columns} FROM {table} WHERE cell = %s AND session_id = %s"
     rows = connection.execute(query, (config.cell, config.session_id))
-    return {int(number): int(seq) for number, seq in rows}
+    return {int(number): tuple(values) for number, *values in rows}
 
 
 def _check_approvals(

@@ -105,6 +105,17 @@ def resume(
     raise typer.Exit(set_everywhere("ACTIVE", reason))
 
 
+@app.command()
+def unlock(
+    symbol: Annotated[str, typer.Argument(help="The symbol that a bad bar locked.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is journalled.")],
+) -> None:
+    """Let a symbol trade again after a look at its data."""
+    from cluster.operate import unlock_symbol
+
+    raise typer.Exit(unlock_symbol(symbol, reason))
+
+
 def main() -> None:
     """Entry point: turns the errors that a person can mend into one line."""
     from cluster.processes import ServiceError

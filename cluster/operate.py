@@ -1,4 +1,4 @@
-"""``sapphire halt`` and ``resume``."""
+"""``sapphire halt``, ``resume`` and ``unlock``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import getpass
 
 from rich.console import Console
 
-from cloud_trader.control import EVERYWHERE, open_orders, set_state, states
+from cloud_trader.control import EVERYWHERE, open_orders, set_state, states, unlock
 from cluster.database import database
 from cluster.home import Home
 from cluster.settings import load_cluster
@@ -31,3 +31,19 @@ def set_everywhere(state: str, reason: str) -> int:
             word = "buy" if side > 0 else "sell"
             console.print(f"  in flight: {word} {lots} {symbol} ({key})")
     return 0
+
+
+def unlock_symbol(symbol: str, reason: str) -> int:
+    """Takes the symbol's lock back; 1 when no account holds one."""
+    if not reason.strip():
+        raise InputError("--reason is empty: say why")
+    settings = load_cluster()
+    home = Home(settings.home)
+    console = Console()
+    with database(settings, home, "ops") as url, connect(url, name="sapphire-operate") as link:
+        accounts = unlock(link, symbol, reason, getpass.getuser())
+    for account in accounts:
+        console.print(f"{symbol} may trade again in {account}: {reason}")
+    if not accounts:
+        console.print(f"{symbol} is not locked in any account")
+    return 0 if accounts else 1

@@ -194,4 +194,5 @@ GRANT INSERT, UPDATE ON gate_lease TO sapphire_gate;
 GRANT INSERT, UPDATE ON trader_lease, account, position, orders TO sapphire_trader;
 GRANT INSERT, UPDATE ON trading_state TO sapphire_trader, sapphire_ops;
 GRANT INSERT ON fill, session_end TO sapphire_trader;
+GRANT UPDATE (lock_code) ON position TO sapphire_ops;
 GRANT INSERT ON session, session_end, model TO sapphire_ops;

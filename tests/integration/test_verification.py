@@ -6,6 +6,7 @@ Each tampering happens in a transaction that is rolled back. Two kinds: one leav
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,6 +35,7 @@ from cluster.home import Home
 from data.bars import Bars
 from data.journal import GENESIS, read_chain, record_hash
 from data.records import SessionConfig
+from data.store import connect
 
 pytestmark = pytest.mark.integration
 
@@ -159,27 +161,33 @@ CLUMSY = {
         r"account/.*records are missing",
     ),
     "end cut off": (
-        "WITH gone AS (DELETE FROM journal WHERE chain = 'cell/0' AND seq > 370 RETURNING seq)"
-        " DELETE FROM journal_identity WHERE chain = 'cell/0' AND seq > 370",
+        ("WITH gone AS (DELETE FROM journal WHERE chain = 'cell/0' AND seq > 370 RETURNING seq)"
+        " DELETE FROM journal_identity WHERE chain = 'cell/0' AND seq > 370"),
         r"round tables|cell/0",
     ),
     "resume cut off": (
-        "WITH gone AS (DELETE FROM journal WHERE chain = 'operations' AND seq = 4 RETURNING seq)"
-        " DELETE FROM journal_identity WHERE chain = 'operations' AND seq = 4",
-        r"operations",
+        ("WITH gone AS (DELETE FROM journal WHERE chain = 'operations' AND seq = 4 RETURNING seq)"
+        " DELETE FROM journal_identity WHERE chain = 'operations' AND seq = 4"),
+        r"trading was HALTED",
+    ),
+    "halt and resume cut off, and the table set right": (
+        ("WITH a AS (DELETE FROM journal WHERE chain = 'operations' AND seq > 2),"
+        " b AS (DELETE FROM trading_state)"
+        " DELETE FROM journal_identity WHERE chain = 'operations' AND seq > 2"),
+        r"operations: .* saw 4, the last is 2",
     ),
     "last account record cut off": (
-        "WITH gone AS (DELETE FROM journal WHERE chain LIKE 'account/%' AND kind = 'ended'"
+        ("WITH gone AS (DELETE FROM journal WHERE chain LIKE 'account/%' AND kind = 'ended'"
         " RETURNING seq) DELETE FROM journal_identity WHERE chain LIKE 'account/%'"
-        " AND seq = (SELECT max(seq) FROM journal_identity WHERE chain LIKE 'account/%')",
+        " AND seq = (SELECT max(seq) FROM journal_identity WHERE chain LIKE 'account/%')"),
         r"session_end",
     ),
     "fill price": (f"UPDATE fill SET price_ticks = price_ticks - 1 WHERE {SOME_FILL}", r"fill: "),
     "fill fee": (f"UPDATE fill SET fee_micro = 0 WHERE {SOME_FILL}", r"fill: "),
     "deleted fill": (f"DELETE FROM fill WHERE {SOME_FILL}", r"fill: "),
     "invented fill": (
-        "INSERT INTO fill SELECT 'mine', client_order_id, account, symbol, ts, side, lots,"
-        f" price_ticks, fee_micro, seq FROM fill WHERE {SOME_FILL}",
+        ("INSERT INTO fill SELECT 'mine', client_order_id, account, symbol, ts, side, lots,"
+        f" price_ticks, fee_micro, seq FROM fill WHERE {SOME_FILL}"),
         r"fill: mine",
     ),
     "cash": ("UPDATE account SET cash_micro = cash_micro + 1", r"account paper-"),
@@ -196,8 +204,8 @@ CLUMSY = {
     "order epoch": ("UPDATE orders SET epoch = 2 WHERE epoch = 1", r"orders: "),
     "order origin": (f"UPDATE orders SET origin = 'operator' WHERE {SOME_ORDER}", r"orders: "),
     "invented order": (
-        "INSERT INTO orders SELECT 'mine', session_id, account, symbol, ts, origin, side, lots,"
-        f" limit_ticks, epoch, 0, send_by, seq, 'filled', lots FROM orders WHERE {SOME_ORDER}",
+        ("INSERT INTO orders SELECT 'mine', session_id, account, symbol, ts, origin, side, lots,"
+        f" limit_ticks, epoch, 0, send_by, seq, 'filled', lots FROM orders WHERE {SOME_ORDER}"),
         r"orders: mine",
     ),
     "approval lots": ("UPDATE approval SET max_lots = max_lots + 1", r"approval \w+ \d+: says"),
@@ -208,8 +216,8 @@ CLUMSY = {
         r"approval: rows are missing",
     ),
     "invented approval": (
-        "INSERT INTO approval SELECT session_id, symbol, ts + 1, account, cell, round, epoch, side,"
-        " max_lots, limit_ticks, net_lots, expires_at FROM approval LIMIT 1",
+        ("INSERT INTO approval SELECT session_id, symbol, ts + 1, account, cell, round, epoch,"
+        " side, max_lots, limit_ticks, net_lots, expires_at FROM approval LIMIT 1"),
         r"approval .*approved nothing",
     ),
     "decision's bar": (
@@ -232,8 +240,8 @@ CLUMSY = {
         "UPDATE round_output SET epoch = epoch + 1 WHERE round = 5", r"round_output"
     ),
     "model": (
-        "UPDATE model SET params = overlay(params placing '0'::bytea from 3 for 1)"
-        " WHERE agent = 'vpin_hft'",
+        ("UPDATE model SET params = overlay(params placing '0'::bytea from 3 for 1)"
+        " WHERE agent = 'vpin_hft'"),
         r"model \w+: .*altered",
     ),
     "deleted model": ("DELETE FROM model WHERE agent = 'vpin_hft'", r"model .*not in the database"),
@@ -435,6 +443,29 @@ def falling(bars: Bars, moments: list[int], factor: float) -> Bars:
     return bars
 
 
+@contextmanager
+def verified_all_the_time(house: House, config: SessionConfig) -> Iterator[list[object]]:
+    """Verifies again and again beside what happens inside; yields findings and violations."""
+    found: list[object] = []
+    stop = threading.Event()
+
+    def work() -> None:
+        with connect(house.roles.read, name="test-verify") as link:
+            while not stop.wait(0.05):
+                try:
+                    found.append(verify_session(link, config))
+                except Violation as violation:
+                    found.append(violation)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield found
+    finally:
+        stop.set()
+        thread.join(20)
+
+
 def test_a_drawdown_flattens_for_good_also_when_the_first_attempt_meets_no_price(
     postgres: EmbeddedPostgres, home: Home
 ) -> None:
@@ -446,7 +477,10 @@ def test_a_drawdown_flattens_for_good_also_when_the_first_attempt_meets_no_price
         )
         fall = WARM + 8
         bars = falling(BARS, [fall, fall + 1, fall + 2], 0.8)
-        run_session(house, config, bars, GateInProcess(open_gate(house)))
+        with verified_all_the_time(house, config) as verified:
+            run_session(house, config, bars, GateInProcess(open_gate(house)))
+        assert len(verified) >= 3
+        assert all(isinstance(found, Findings) for found in verified), verified
         made = Session(house, config)
         findings = made.verify()
         ((ts,),) = made.rows("SELECT min(ts) FROM orders WHERE origin = 'operator'")
