@@ -43,6 +43,7 @@ class BookCheck:
         self.ended: tuple[str, str] | None = None
         self.orders: dict[str, OrderEntry] = {}
         self.last_order_reduced = False
+        self._opened = False
         self._open: dict[str, OrderEntry] = {}
         self._status: dict[str, tuple[str, int]] = {}
         self._filled: dict[str, int] = {}
@@ -59,6 +60,7 @@ class BookCheck:
                 opened.opening_micro == self._config.opening_micro, where, "opening cash differs"
             )
             self.cash = self.peak = self.equity = opened.opening_micro
+            self._opened = True
         elif record.kind == ORDER:
             self._order(where, msgspec.json.decode(record.payload, type=OrderEntry))
         elif record.kind == BAR:
@@ -165,7 +167,8 @@ class BookCheck:
             " WHERE account = %s",
             (account,),
         ).fetchone()
-        wanted = (self.cash, self._reserved(), self.equity, self.peak)
+        books = (self.cash, self._reserved(), self.equity, self.peak)
+        wanted = books if self._opened else None
         require(row == wanted, f"account {account}", f"says {row}, the records {wanted}")
         end = connection.execute(
             "SELECT status, detail FROM session_end WHERE session_id = %s",

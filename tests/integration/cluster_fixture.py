@@ -36,7 +36,7 @@ from data.records import RoundInput, RoundOutput, SessionConfig, input_decoder, 
 from data.store import connect
 from tuning.fit_models import fit_models
 
-LAST_DATE = "2002-05-15"
+LAST_DATE = "2002-07-31"
 SYMBOLS = ("AAPL", "IBM")
 WAIT_S = 60.0
 GATE = gate_actor_name(CELL)

@@ -27,7 +27,7 @@ from cluster_fixture import (
 )
 
 from actors.contract import Status
-from cloud_trader.account_records import ORDER, REFUSED, OrderEntry, RefusedEntry
+from cloud_trader.account_records import ENDED, ORDER, REFUSED, OrderEntry, RefusedEntry
 from cloud_trader.verification import Findings, verify_session
 from cloud_trader.violation import Violation
 from cluster.home import Home
@@ -303,6 +303,8 @@ def _until(records: list[Record], ts: int, config: SessionConfig) -> list[tuple[
     """The records before ``ts``, and of it the bars: without names, wall clock and epochs."""
     found: list[tuple[object, ...]] = []
     for record in records:
+        if record.kind == ENDED:  # It has no event time of its own.
+            continue
         if record.ts > ts or (record.ts == ts and record.kind in (ORDER, REFUSED)):
             continue
         body = msgspec.json.decode(record.payload.replace(config.session_id.encode(), b"S"))

@@ -6,12 +6,6 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-
-from actors.checks import Code, Verdict
-from cloud_trader.control import unlock
-from cluster.embedded_postgres import EmbeddedPostgres
-from cluster.home import Home
-from data.store import connect
 from support import (
     Account,
     House,
@@ -23,6 +17,12 @@ from support import (
     open_session,
     random_bars,
 )
+
+from actors.checks import Code, Verdict
+from cloud_trader.control import unlock
+from cluster.embedded_postgres import EmbeddedPostgres
+from cluster.home import Home
+from data.store import connect
 
 pytestmark = pytest.mark.integration
 
