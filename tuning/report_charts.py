@@ -91,6 +91,9 @@ def _mark_halt(figure: go.Figure, result: SessionResult, x: list[str], ts: Ints)
     )
 
 
+WIDE_RATIO = 4.0  # from here on equity is drawn on a log scale
+
+
 def equity_chart(result: SessionResult) -> go.Figure:
     """Equity and its drawdown, account against buy-and-hold, over the traded rounds."""
     part = result.traded_rounds
@@ -124,8 +127,17 @@ def equity_chart(result: SessionResult) -> go.Figure:
             col=1,
         )
     _style(figure, 520)
+    lowest = min(float(line.min()) for line in equities)
+    # Where one line outgrows the other, equal distances should mean equal growth.
+    wide = lowest > 0.0 and max(float(line.max()) for line in equities) > WIDE_RATIO * lowest
     figure.update_yaxes(
-        title_text=f"Equity, {result.currency}", tickformat="~s", hoverformat=",.2f", row=1, col=1
+        title_text=f"Equity, {result.currency}{' (log scale)' if wide else ''}",
+        type="log" if wide else "linear",
+        dtick="D2" if wide else None,
+        tickformat="~s",
+        hoverformat=",.2f",
+        row=1,
+        col=1,
     )
     figure.update_yaxes(title_text="Drawdown", tickformat=".0%", row=2, col=1)
     figure.update_layout(hoversubplots="axis")
