@@ -21,6 +21,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     account: str
     opening_micro: int
     holder: str
+    config_hash: str  # SHA-256 of the session's configuration as recorded
 
 
 class FillEntry(msgspec.Struct, frozen=True, kw_only=True):

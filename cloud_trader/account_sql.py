@@ -9,6 +9,7 @@ LEASE = "SELECT holder = %s AND expires_at > clock_timestamp() FROM trader_lease
 ACTIVE = (
     "SELECT coalesce(bool_and(state = 'ACTIVE'), true) FROM trading_state WHERE scope IN ('*', %s)"
 )
+HALTED = "SELECT EXISTS (SELECT 1 FROM trading_state WHERE scope IN ('*', %s) AND state = 'HALTED')"
 SEEN = "SELECT chain, max(seq) FROM journal_identity WHERE chain = ANY(%s) GROUP BY chain"
 
 # One row: lease, books, halted, cash reserved by the orders that close now, chain head, what is

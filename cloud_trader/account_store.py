@@ -26,6 +26,7 @@ from cloud_trader.account_sql import (
     ACTIVE,
     CLOSE,
     FILL,
+    HALTED,
     LEASE,
     LOCKS,
     READ_MOMENT,
@@ -47,7 +48,7 @@ from data.journal import (
     next_record,
 )
 from data.money import PPM, notional_micro
-from data.records import SessionConfig
+from data.records import SessionConfig, content_hash, encode
 from data.store import ACCOUNT_LOCK_CLASS, TRADING_LOCK
 
 DAY_NS = 86_400_000_000_000
@@ -144,7 +145,12 @@ class AccountStore:
             ).fetchone()
             if row is not None:
                 return
-            body = Opened(account=config.account, opening_micro=opening, holder=holder)
+            body = Opened(
+                account=config.account,
+                opening_micro=opening,
+                holder=holder,
+                config_hash=content_hash(encode(config)),
+            )
             self.record(self.head(), OPENED, 0, body)
             self._connection.execute(
                 "INSERT INTO account (account, session_id, opening_micro, cash_micro,"
@@ -152,12 +158,17 @@ class AccountStore:
                 (config.account, config.session_id, opening, opening, opening, opening, opening),
             )
 
-    def end(self, status: str, detail: str) -> None:
-        """The session's last record and row."""
+    def halted(self) -> bool:
+        """Whether the account, or the whole system, is halted now."""
+        row = self._connection.execute(HALTED, (self._config.account,)).fetchone()
+        if row is None:
+            raise LookupError("the trading state gave no row")
+        return bool(row[0])
+
+    def end(self, status: str, detail: str, holder: str) -> None:
+        """The session's last record and row; NotHolder when another trader has the account."""
         with self._connection.transaction():
-            self._connection.execute(
-                LOCKS, (*TRADING_LOCK, ACCOUNT_LOCK_CLASS, self._config.account)
-            )
+            self.lock(holder)
             self.record(self.head(), ENDED, 0, EndedEntry(status=status, detail=detail))
             self._connection.execute(
                 "INSERT INTO session_end (session_id, status, detail) VALUES (%s, %s, %s)"

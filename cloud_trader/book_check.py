@@ -27,7 +27,7 @@ from cloud_trader.account_records import (
 )
 from cloud_trader.violation import Violation, require
 from data.journal import Record
-from data.records import SessionConfig
+from data.records import SessionConfig, content_hash, encode
 
 
 class BookCheck:
@@ -58,6 +58,11 @@ class BookCheck:
             opened = msgspec.json.decode(record.payload, type=Opened)
             require(
                 opened.opening_micro == self._config.opening_micro, where, "opening cash differs"
+            )
+            require(
+                opened.config_hash == content_hash(encode(self._config)),
+                where,
+                "the session's configuration is not the one it was opened with",
             )
             self.cash = self.peak = self.equity = opened.opening_micro
             self._opened = True

@@ -19,7 +19,7 @@ import structlog
 
 from actors.costs import CostModel
 from actors.limits import recorded_limits
-from cloud_trader.account_store import AccountStore, Marked, trading_active
+from cloud_trader.account_store import AccountStore, Marked, NotHolder, trading_active
 from cloud_trader.api import Server, application
 from cloud_trader.broker import PaperBroker
 from cloud_trader.control import set_state
@@ -90,7 +90,7 @@ class Trader:
         trace: TracebackType | None,
     ) -> None:
         if error is not None and not self._ended:
-            self.end("failed", f"{type(error).__name__}: {error}")
+            self._end_failed(error)
         self._server.stop()
         self._client.close()
         self._lease.release()
@@ -115,8 +115,15 @@ class Trader:
 
     def end(self, status: str, detail: str) -> None:
         """Records how the session ended: finished, stopped or failed."""
-        self._accounts.end(status, detail)
+        self._accounts.end(status, detail, self._lease.holder)
         self._ended = True
+
+    def _end_failed(self, error: BaseException) -> None:
+        """Records the failure if that can be done; the error itself goes on its way."""
+        try:
+            self.end("failed", f"{type(error).__name__}: {error}")
+        except (NotHolder, psycopg.Error) as second:
+            log.error("the failure could not be recorded", why=type(second).__name__)
 
     def run(
         self,
@@ -153,11 +160,11 @@ class Trader:
     def _moment(self, ts: int, bars: Bars, locked: list[int]) -> None:
         if not self._lease.held():
             raise LeaseLost(f"the lease of {self.config.account} ran out")
+        self._cancel_if_halted(ts)
         if ts >= self.config.first_traded:
             events = self._broker.on_bars(bars)
             marked = self._accounts.mark(ts, bars, events, locked, self._lease.holder)
             self._watch_drawdown(ts, marked)
-            self._cancel_if_halted(ts, marked)
         else:
             self._broker.on_bars(bars)
         answer = self._client.decide(self._request(ts, bars, locked))
@@ -191,9 +198,10 @@ class Trader:
         for order in self._desk.flatten(ts, reason):
             self._broker.submit(order)
 
-    def _cancel_if_halted(self, ts: int, marked: Marked) -> None:
-        """An operator's halt: orders in flight that came from decisions are taken back."""
-        if marked.halted and not self._halted:
+    def _cancel_if_halted(self, ts: int) -> None:
+        """A halt takes back the decisions' orders in flight before they meet the next bar."""
+        in_flight = any(order.from_decision for order in self._broker.open_orders())
+        if in_flight and self._accounts.halted():
             self._cancel_open(ts, "halted", decisions_only=True)
 
     def _cancel_open(self, ts: int, why: str, *, decisions_only: bool) -> None:

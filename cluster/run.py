@@ -69,7 +69,7 @@ def run(options: RunOptions) -> int:
         write_report(result, path)
         report = report_json(result, path)
     human.print(summary_table(report, result))
-    human.print(f"session {config.session_id}   check it: sapphire verify {config.session_id}")
+    human.print(f"check it with: make verify ARGS={config.session_id}")
     if options.as_json:
         sys.stdout.write(json.dumps(report) + "\n")
         sys.stdout.flush()

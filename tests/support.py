@@ -4,6 +4,8 @@ Only the transport is absent: ``Voters`` and ``GateInProcess`` call the real vot
 gate directly, where a cluster sends the same calls to Ray actors.
 """
 
+# longer than 400 lines because: the real parts put together without Ray, once for all.
+
 from __future__ import annotations
 
 import asyncio

@@ -37,7 +37,7 @@ from data.store import connect
 from tuning.fit_models import fit_models
 
 LAST_DATE = "2002-07-31"
-SYMBOLS = ("AAPL", "IBM")
+SYMBOLS = ("AAPL", "IBM", "MSFT")
 WAIT_S = 60.0
 GATE = gate_actor_name(CELL)
 COORDINATOR = "ServeReplica:cell0:mcp_coordinator"

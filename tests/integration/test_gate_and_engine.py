@@ -3,6 +3,8 @@
 Every disturbed history is compared with an undisturbed one over the same bars, bit for bit.
 """
 
+# longer than 400 lines because: all crash points and refusals of one engine, on shared fixtures.
+
 from __future__ import annotations
 
 import asyncio

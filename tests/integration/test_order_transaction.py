@@ -4,6 +4,8 @@ A race is many rounds: both sides are released by a barrier, one of them a littl
 so that every interleaving of their statements comes up.
 """
 
+# longer than 400 lines because: every way to lose one transaction's race, on shared fixtures.
+
 from __future__ import annotations
 
 import threading

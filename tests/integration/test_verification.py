@@ -4,6 +4,8 @@ Each tampering happens in a transaction that is rolled back. Two kinds: one leav
 (a clumsy hand), the other recomputes the whole chain after it (somebody who knows the code).
 """
 
+# longer than 400 lines because: one table of tamperings, each of which must be named.
+
 from __future__ import annotations
 
 import threading
