@@ -308,6 +308,11 @@ def test_the_books_differ_only_behind_the_refusals_of_a_voided_epoch(
     for given, out in real.rounds(undisturbed):
         if given.ts <= ts:
             assert verdicts(out) == verdicts(outputs_b[given.ts]), given.ts
+    one, other = (
+        encode(config).replace(config.session_id.encode(), b"S")
+        for config in (undisturbed, disturbed.config)
+    )
+    assert one == other
     assert _until(records_a, ts, undisturbed) == _until(records_b, ts, disturbed.config)
     # Undisturbed, each of them was an order.
     ordered = {(order.symbol, order.ts) for order in orders(records_a)}
@@ -325,7 +330,8 @@ def _until(records: list[Record], ts: int, config: SessionConfig) -> list[tuple[
         if record.ts > ts or (record.ts == ts and record.kind in (ORDER, REFUSED)):
             continue
         body = msgspec.json.decode(record.payload.replace(config.session_id.encode(), b"S"))
-        for name in ("epoch", "epoch_in_force", "holder"):
+        # The hash covers the session's name; the rest of the configuration is compared above.
+        for name in ("epoch", "epoch_in_force", "holder", "config_hash"):
             body.pop(name, None)
         found.append((record.seq, record.kind, record.ts, body))
     return found

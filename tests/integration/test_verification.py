@@ -37,6 +37,7 @@ from cluster.home import Home
 from data.bars import Bars
 from data.journal import GENESIS, read_chain, record_hash
 from data.records import SessionConfig
+from data.sessions import load_session
 from data.store import connect
 
 pytestmark = pytest.mark.integration
@@ -496,3 +497,20 @@ def test_a_drawdown_flattens_for_good_also_when_the_first_attempt_meets_no_price
         assert findings.rounds == LENGTH
         assert made.rows("SELECT status FROM session_end") == [("finished",)]
         made.link.close()
+
+
+def test_a_changed_limit_in_the_session_row_is_found(session: Session) -> None:
+    change = (
+        "UPDATE session SET config = convert_to(replace(convert_from(config, 'UTF8'),"
+        " %s, %s), 'UTF8') WHERE session_id = %s"
+    )
+    name = session.config.session_id
+    before = f'"max_dissent":{session.config.limits["max_dissent"]}'
+    with session.house.connect() as link:
+        link.execute(change, (before, '"max_dissent":0.99', name))
+        altered = load_session(link, name)
+        assert altered.limits["max_dissent"] == 0.99
+        with pytest.raises(Violation, match="configuration"):
+            verify_session(link, altered)
+        link.execute(change, ('"max_dissent":0.99', before, name))
+        assert load_session(link, name) == session.config
