@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import psycopg
@@ -12,10 +11,8 @@ from data.journal import (
     OPERATIONS,
     Record,
     account_chain,
-    append,
+    append_operation,
     cell_chain,
-    head,
-    next_record,
 )
 from data.records import SessionConfig
 from data.store import TRADING_LOCK
@@ -116,17 +113,8 @@ def take_epoch(connection: psycopg.Connection, cell: int, holder: str) -> int:
         if row is None:
             raise RuntimeError("the gate lease was not written")
         epoch = int(row[0])
-        record = next_record(
-            head(connection, OPERATIONS),
-            chain=OPERATIONS,
-            kind="gate_epoch",
-            session_id="",
-            ts=0,
-            written_ns=time.time_ns(),
-            payload={"cell": cell, "epoch": epoch, "holder": holder},
-            seen={},
-        )
-        append(connection, record)
+        body = {"cell": cell, "epoch": epoch, "holder": holder}
+        append_operation(connection, "gate_epoch", body)
     return epoch
 
 

@@ -5,12 +5,11 @@ They take the trading lock exclusively: once a halt is acknowledged, no decision
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import psycopg
 
-from data.journal import OPERATIONS, append, head, next_record
+from data.journal import append_operation
 from data.store import TRADING_LOCK
 
 EVERYWHERE = "*"
@@ -50,19 +49,10 @@ def set_state(
         raise ValueError("a reason is needed: say why")
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", TRADING_LOCK)
-        record = next_record(
-            head(connection, OPERATIONS),
-            chain=OPERATIONS,
-            kind="state",
-            session_id=session_id,
-            ts=ts,
-            written_ns=time.time_ns(),
-            payload={"scope": scope, "state": state, "reason": reason, "actor": actor},
-            seen={},
-        )
-        append(connection, record)
-        connection.execute(_SET, (scope, state, reason, record.seq))
-    return record.seq
+        body = {"scope": scope, "state": state, "reason": reason, "actor": actor}
+        seq = append_operation(connection, "state", body, session_id, ts)
+        connection.execute(_SET, (scope, state, reason, seq))
+    return seq
 
 
 def unlock(connection: psycopg.Connection, symbol: str, reason: str, actor: str) -> list[str]:
@@ -81,17 +71,8 @@ def unlock(connection: psycopg.Connection, symbol: str, reason: str, actor: str)
         )
         accounts = sorted(str(row[0]) for row in rows)
         for account in accounts:
-            record = next_record(
-                head(connection, OPERATIONS),
-                chain=OPERATIONS,
-                kind="unlock",
-                session_id="",
-                ts=0,
-                written_ns=time.time_ns(),
-                payload={"account": account, "symbol": symbol, "reason": reason, "actor": actor},
-                seen={},
-            )
-            append(connection, record)
+            body = {"account": account, "symbol": symbol, "reason": reason, "actor": actor}
+            append_operation(connection, "unlock", body)
     return accounts
 
 

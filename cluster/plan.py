@@ -99,14 +99,21 @@ def plan_session(
     return Plan(feed, fit_bars, models_from, first_traded, limits, seed)
 
 
+def save_models(
+    connection: psycopg.Connection, plan: Plan, models: dict[str, Floats]
+) -> dict[str, str]:
+    """Stores the fitted models; their names by agent."""
+    return {
+        agent: save_model(connection, agent, HORIZON, plan.models_from, params)
+        for agent, params in models.items()
+    }
+
+
 def record_session(
     connection: psycopg.Connection, plan: Plan, models: dict[str, Floats], now: datetime
 ) -> SessionConfig:
     """Stores the models and the session; returns what was recorded."""
-    names = {
-        agent: save_model(connection, agent, HORIZON, plan.models_from, params)
-        for agent, params in models.items()
-    }
+    names = save_models(connection, plan, models)
     config = session_config(plan.feed.symbols, names, plan.limits, now, "historical")
     config = msgspec.structs.replace(
         config,

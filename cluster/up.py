@@ -12,13 +12,13 @@ from actors.limits import load_limits
 from cluster.bring_up import LocalCluster, open_home
 from cluster.live_source import LiveSource
 from cluster.live_view import LiveView
-from cluster.plan import HORIZON, plan_session, session_config
+from cluster.plan import HORIZON, plan_session, save_models, session_config
 from cluster.processes import ServiceError, last_lines
 from cluster.settings import TradingMode, load, load_cluster, require_paper
 from cluster.stopping import Stopped, stoppable
 from cluster.trader_process import TraderRequest
 from data.records import SessionConfig
-from data.sessions import save_model, save_session
+from data.sessions import save_session
 from data.store import connect
 from tuning.fit_models import fit_models
 
@@ -62,10 +62,7 @@ def _start(cluster: LocalCluster) -> SessionConfig:
     fitted = fit_models(plan.fit_bars, HORIZON, plan.seed)
     now = datetime.now(UTC)
     with connect(database.ops, name="sapphire-up") as connection:
-        names = {
-            agent: save_model(connection, agent, HORIZON, plan.models_from, params)
-            for agent, params in fitted.items()
-        }
+        names = save_models(connection, plan, fitted)
         config = session_config(plan.feed.symbols, names, plan.limits, now, "paper")
         config = msgspec.structs.replace(
             config,

@@ -8,6 +8,7 @@ saw of the other chains: it orders the chains against each other without a secon
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -140,6 +141,31 @@ def head(connection: psycopg.Connection, chain: str) -> Head:
 def append(connection: psycopg.Connection, record: Record) -> None:
     """Appends inside the caller's transaction; psycopg.errors.UniqueViolation when forked."""
     connection.execute(APPEND, record.parameters())
+
+
+def append_operation(
+    connection: psycopg.Connection,
+    kind: str,
+    payload: object,
+    session_id: str = "",
+    ts: int = 0,
+) -> int:
+    """The next record of the operations chain; returns its number.
+
+    Its writers all hold the trading lock exclusively, so that they cannot fork the chain.
+    """
+    record = next_record(
+        head(connection, OPERATIONS),
+        chain=OPERATIONS,
+        kind=kind,
+        session_id=session_id,
+        ts=ts,
+        written_ns=time.time_ns(),
+        payload=payload,
+        seen={},
+    )
+    append(connection, record)
+    return record.seq
 
 
 def read_chain(
