@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,21 +176,30 @@ class LocalCluster:
         return pss_mb([*find_processes(self.home.hash), *([own] if own else [])])
 
     def stop(self) -> None:
-        """Stops everything, the trader first and the database last; bounded below 10 s."""
+        """Stops everything, the trader first and the database last; bounded below 10 s.
+
+        A signal does not interrupt it, and one part that does not die keeps no other from stopping.
+        """
+        with ExitStack() as parts:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                parts.callback(signal.signal, number, signal.signal(number, signal.SIG_IGN))
+            parts.callback(self.home.remove_instance)
+            parts.callback(terminate_home, self.home.hash, 0.3, 1.0)
+            if self._postgres is not None:
+                parts.callback(self._postgres.stop, 2.0)
+            if self._valkey is not None:
+                parts.callback(self._valkey.stop, 1.0)
+            if self._ray is not None:
+                parts.callback(self._ray.stop)
+            self._stop_trader()
+
+    def _stop_trader(self) -> None:
         if self.trader is not None and self.trader.poll() is None:
             self.trader.terminate()
             try:
                 self.trader.wait(2.5)
             except subprocess.TimeoutExpired:
                 self.trader.kill()
-        if self._ray is not None:
-            self._ray.stop()
-        if self._valkey is not None:
-            self._valkey.stop(1.0)
-        if self._postgres is not None:
-            self._postgres.stop(2.0)
-        terminate_home(self.home.hash, grace_seconds=0.3, kill_after=1.0)
-        self.home.remove_instance()
 
     def _spawn(
         self, module: str, request: msgspec.Struct, env: dict[str, str], log: Path

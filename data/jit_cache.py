@@ -28,9 +28,14 @@ def njit_sources(root: Path) -> list[Path]:
 
 
 def source_hash(root: Path) -> str:
-    """Hex digest over names and contents of the compiled sources below ``root``."""
+    """Hex digest over names and contents of all that compiled code is made of below ``root``.
+
+    numba freezes the constants that a compiled module imports, so every module of the two floors
+    that feed compiled code counts, also one without njit.
+    """
     digest = hashlib.sha256()
-    for path in njit_sources(root):
+    feeding = [path for floor in FLOORS[:2] for path in (root / floor).rglob("*.py")]
+    for path in sorted({*feeding, *njit_sources(root)}):
         digest.update(str(path.relative_to(root)).encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

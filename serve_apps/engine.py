@@ -106,7 +106,10 @@ class Engine:
         last = await self._last_round()
         if last is not None:
             self._round, session_id = last
-            await self._load(session_id)
+            _, ended = await self._store.session(session_id)
+            # A session that has ended asks nothing more; its log may be of older code.
+            if not ended or await self._store.output(self._round) is None:
+                await self._load(session_id)
         self._head = await self._store.head()
         self.fault = None
 

@@ -22,6 +22,10 @@ from data.records import (
 )
 from data.round_log import LoggedRound
 
+# Toxicity that nobody measured: outside its range, so the gate denies the intent as INVALID and
+# leaves the position as it is.
+UNMEASURED = -1.0
+
 
 class LogMismatch(RuntimeError):
     """The log does not give the weights that it records: nothing of it may be trusted."""
@@ -49,6 +53,8 @@ class SessionState:
         The result has neutral verdicts: the gate fills them.
         """
         bars = rows_to_bars(given.bars)
+        # A vote that is no forecast never enters, and never stops the round.
+        outs = {spec.name: _sound(outs[spec.name], len(bars), spec) for spec in self.agents}
         votes, status, reason = self._pack(outs, len(bars))
         pooled = pool_round(self.params, self.pool, bars, votes, status)
         self._advance(bars, given.round)
@@ -133,8 +139,7 @@ class SessionState:
             fixed = spec.out_width - len(spec.evidence)
             evidence.append([] if isinstance(out, Status) else out[i, fixed:].tolist())
         vpin = outs[VPIN.name]
-        # Toxicity that nobody measured counts as the worst: the gate then lets nothing increase.
-        toxicity = 1.0
+        toxicity = UNMEASURED
         if not isinstance(vpin, Status) and vpin[i, STATUS] == Status.VOTED:
             toxicity = float(vpin[i, TOXICITY_COLUMN])
         return Decision(
@@ -160,6 +165,21 @@ class SessionState:
             limit_ticks=0,
             net_lots=0,
         )
+
+
+def _sound(out: Floats | Status, count: int, spec: AgentSpec) -> Floats | Status:
+    if isinstance(out, Status) or _well_formed(out, count, spec):
+        return out
+    return Status.FAILED
+
+
+def _well_formed(out: Floats, count: int, spec: AgentSpec) -> bool:
+    """Whether an agent's answer has its shape, known statuses, and distributions where it voted."""
+    if out.shape != (count, spec.out_width) or not np.isfinite(out).all():
+        return False
+    known = np.isin(out[:, STATUS], (Status.VOTED, Status.ABSTAINED)).all()
+    p = out[out[:, STATUS] == Status.VOTED, P_DOWN : P_DOWN + 3]
+    return bool(known and (p >= 0.0).all() and (np.abs(p.sum(axis=1) - 1.0) <= 1e-9).all())
 
 
 def rebuild(

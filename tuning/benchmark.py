@@ -1,8 +1,9 @@
 """Buy-and-hold: what the same money would have become without a committee.
 
 The cash is split equally over the symbols that trade on the first traded date; each part buys
-whole lots at that symbol's next open, at the same costs as the committee's orders, and is held to
-the end. A symbol that lists later is not bought: nobody could have known of it.
+whole lots at that symbol's next open, at the committee's commission, spread and slippage but
+without market impact (which favours buy-and-hold), and is held to the end. A symbol that lists
+later is not bought: nobody could have known of it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from data.money import notional_micro
 
 RULE = (
     "equal parts of the symbols that trade on the first day, bought at the next open"
-    " after costs and held"
+    " after commission, spread and slippage, and held"
 )
 
 

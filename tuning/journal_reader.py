@@ -16,9 +16,11 @@ from actors.contract import Status
 from actors.costs import CostModel
 from cloud_trader.account_records import (
     BAR,
+    CANCELLED,
     ORDER,
     REFUSED,
     BarEntry,
+    CancelledEntry,
     OrderEntry,
     RefusedEntry,
 )
@@ -161,6 +163,9 @@ def _read_account(connection: psycopg.Connection, config: SessionConfig) -> _Acc
         elif record.kind == ORDER:
             order = msgspec.json.decode(record.payload, type=OrderEntry)
             orders[order.client_order_id] = order
+        elif record.kind == CANCELLED:
+            taken_back = msgspec.json.decode(record.payload, type=CancelledEntry)
+            closed[taken_back.client_order_id] = "cancelled"
         elif record.kind == REFUSED:
             refused = msgspec.json.decode(record.payload, type=RefusedEntry)
             account.orders.append(

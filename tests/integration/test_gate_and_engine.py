@@ -49,7 +49,7 @@ from serve_apps import engine as engine_module
 from serve_apps.coordinator import Decider
 from serve_apps.engine import QUEUE_LIMIT
 from serve_apps.requests import parse
-from serve_apps.session_state import LogMismatch, rebuild
+from serve_apps.session_state import UNMEASURED, LogMismatch, rebuild
 from serve_apps.wire import DecideResponse, Refused, request_decoder
 
 pytestmark = pytest.mark.integration
@@ -383,8 +383,8 @@ def test_late_and_failed_agents_are_recorded_and_the_round_goes_on(
                 assert mine.agents_awake < 3
                 assert (Verdict(mine.verdict), Code(mine.code)) == (Verdict.DENIED, Code.NO_QUORUM)
                 assert mine.lots == 0
-                # Nobody measured the toxicity: it counts as the worst.
-                assert mine.toxicity == 1.0
+                # Nobody measured the toxicity: nothing may trade on it.
+                assert mine.toxicity == UNMEASURED
             else:
                 # The agents caught up from the log: their votes are the undisturbed ones.
                 assert (mine.votes, mine.status) == (other.votes, other.status)

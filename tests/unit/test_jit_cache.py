@@ -89,10 +89,15 @@ def test_a_fixed_directory_would_run_the_old_step(tree: Path, repository: Path) 
     assert run(tree, repository, "fixed") == (46, 1)
 
 
-def test_hash_follows_content_name_and_only_compiled_sources(tree: Path) -> None:
+def test_hash_follows_content_and_name_of_all_that_compiled_code_is_made_of(tree: Path) -> None:
+    empty = source_hash(tree)
+    (tree / "tuning").mkdir(exist_ok=True)
+    (tree / "tuning" / "plain.py").write_text("x = 1\n")
+    assert source_hash(tree) == empty
+    # A constant that compiled code may import and freeze.
+    (tree / "actors" / "constants.py").write_text("K = 1\n")
     first = source_hash(tree)
-    (tree / "data" / "plain.py").write_text("x = 1\n")
-    assert source_hash(tree) == first
+    assert first != empty
     assert [path.name for path in njit_sources(tree)] == ["step.py", "loop.py"]
     (tree / "actors" / "loop.py").rename(tree / "actors" / "ring.py")
     second = source_hash(tree)
