@@ -34,6 +34,7 @@ from actors.checks import (
     lot_notional,
     then,
 )
+from actors.costs import half_spread_bps
 from actors.sizing import SIZE_OK, inside_band, pays, target_fraction, target_lots
 from data.money import INT64_MAX, floor_ppm
 
@@ -56,14 +57,55 @@ INTENT = np.dtype(
         ("close", "<i8"),  # ticks
         ("micro_per_tick", "<i8"),
         ("volume", "<i8"),  # lots of the bar
+        ("bid", "<i8"),  # ticks at the bar's close; UNKNOWN without a quote
+        ("ask", "<i8"),
         ("orders_last_minute", "<i8"),
     ]
 )
+
+# Toxicity that nobody measured: outside its range, so the gate denies the intent as INVALID and
+# leaves the position as it is.
+UNMEASURED = -1.0
 
 _INVALID, _PRECISION, _WARMING = int(Code.INVALID), int(Code.PRECISION), int(Code.WARMING_UP)
 _NO_EDGE, _NO_CHANGE = int(Code.NO_EDGE), int(Code.NO_CHANGE)
 _SHORT, _CONCENTRATION = int(Code.SHORT), int(Code.CONCENTRATION)
 _NONE = int(Code.NONE)
+
+
+@njit(cache=True)
+def set_forecast(intent, p, dissent, agents_awake, awake_weight, sigma, toxicity):
+    """Writes what the pool says of one symbol to an ``INTENT`` record; ``p`` (3,)."""
+    intent.p_down = p[0]
+    intent.p_flat = p[1]
+    intent.p_up = p[2]
+    intent.dissent = dissent
+    intent.agents_awake = agents_awake
+    intent.awake_weight = awake_weight
+    intent.sigma = sigma
+    intent.toxicity = toxicity
+
+
+@njit(cache=True)
+def set_market(intent, clock_ns, ts, first_traded, close, volume, bid, ask, micro_per_tick):
+    """Writes what is known of the symbol's market at the session clock, ns; quotes in ticks."""
+    intent.staleness_seconds = (clock_ns - ts) / 1e9
+    intent.trading_allowed = 1 if ts >= first_traded else 0
+    intent.close = close
+    intent.volume = volume
+    intent.bid = bid
+    intent.ask = ask
+    intent.micro_per_tick = micro_per_tick
+
+
+@njit(cache=True)
+def set_account(intent, equity_micro, state, position, locked, orders_last_minute):
+    """Writes the account's committed view; ``position`` in lots, open orders included."""
+    intent.equity_micro = equity_micro
+    intent.state = state
+    intent.position = position
+    intent.locked = locked
+    intent.orders_last_minute = orders_last_minute
 
 
 @njit(cache=True)
@@ -165,6 +207,7 @@ def _worth(costs, sizing, intent, target, delta):
         costs,
         intent.p_down,
         intent.p_up,
+        half_spread_bps(costs, intent.bid, intent.ask),
         intent.sigma,
         abs(delta),
         intent.volume,

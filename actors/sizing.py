@@ -122,10 +122,13 @@ def target_lots(fraction, equity_micro, lot_micro):
 
 
 @njit(cache=True)
-def pays(sizing, costs, p_down, p_up, sigma, lots, volume, lot_micro):
-    """SIZE_OK when the edge exceeds the round trip's cost for ``lots`` > 0, else SIZE_NO_EDGE."""
+def pays(sizing, costs, p_down, p_up, spread_bps, sigma, lots, volume, lot_micro):
+    """SIZE_OK when the edge exceeds the round trip's cost for ``lots`` > 0, else SIZE_NO_EDGE.
+
+    ``spread_bps`` is half the spread (``actors.costs.half_spread_bps``).
+    """
     edge = expected_return(p_down, p_up, sigma, sizing.horizon)
-    round_trip = 2.0 * cost_fraction(costs, sigma, lots, volume, lot_micro)
+    round_trip = 2.0 * cost_fraction(costs, spread_bps, sigma, lots, volume, lot_micro)
     return SIZE_OK if abs(edge) > round_trip else SIZE_NO_EDGE
 
 

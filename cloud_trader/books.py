@@ -56,17 +56,18 @@ def _share(cost, part, whole):
 
 
 @njit(cache=True)
-def equity_micro(cash, positions, marks, micro_per_tick):
-    """cash + sum of lots * mark, exact; arrays (m,) of lots, ticks and micro-units per tick.
+def equity_micro(cash, positions, micro_per_tick):
+    """cash + sum of lots * mark, exact; ``positions`` (m,) with ``lots`` and ``mark_ticks``.
 
     ValueError when a held symbol has no mark: equity is then unknown, not smaller.
     """
     total = cash
     for i in range(len(positions)):
-        if positions[i] != 0:
-            if marks[i] <= 0:
+        held = positions[i]
+        if held.lots != 0:
+            if held.mark_ticks <= 0:
                 raise ValueError("a held symbol has no mark")
-            total = add_checked(total, notional_micro(marks[i], positions[i], micro_per_tick[i]))
+            total = add_checked(total, notional_micro(held.mark_ticks, held.lots, micro_per_tick))
     return total
 
 
@@ -77,15 +78,19 @@ def worst_lots(position, open_buys, open_sells):
 
 
 @njit(cache=True)
-def gross_micro(positions, open_buys, open_sells, marks, micro_per_tick, leave_out):
-    """Worst gross exposure over all symbols but index ``leave_out`` (-1: none left out)."""
+def gross_micro(positions, micro_per_tick, leave_out):
+    """Worst gross exposure over all symbols but index ``leave_out`` (-1: none left out).
+
+    ``positions`` (m,) with ``lots``, ``open_buys``, ``open_sells`` and ``mark_ticks``.
+    """
     total = 0
     for i in range(len(positions)):
-        worst = worst_lots(positions[i], open_buys[i], open_sells[i])
+        held = positions[i]
+        worst = worst_lots(held.lots, held.open_buys, held.open_sells)
         if i != leave_out and worst != 0:
-            if marks[i] <= 0:
+            if held.mark_ticks <= 0:
                 raise ValueError("an exposed symbol has no mark")
-            total = add_checked(total, notional_micro(marks[i], worst, micro_per_tick[i]))
+            total = add_checked(total, notional_micro(held.mark_ticks, worst, micro_per_tick))
     return total
 
 

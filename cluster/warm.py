@@ -80,7 +80,7 @@ def _judge_and_book() -> None:
     judge_intent(limits, costs, SizingParams().record(), intent[0])
     check_order(limits, costs, order[0])
     reserve_micro(costs, 1, 10, 500_000, 100)
-    lots, price, fee = next_bar_fill(costs, 1, 10, 600_000, 500_000, 10**6, 0.02, 100)
+    lots, price, fee = next_bar_fill(costs, 1, 10, 600_000, 500_000, 10**6, 2.0, 0.02, 100)
     apply_fill(10**12, 0, 0, 1, lots, price, fee, 100)
     drawdown(10**12, 10**12)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from actors.contract import P_DOWN, REASON, STATUS, AgentSpec, Floats, Status
+from actors.judge import UNMEASURED
 from actors.pool import PooledRound, PoolParams, PoolState, pool_round
 from actors.vpin_hft import SPEC as VPIN
 from actors.vpin_hft import TOXICITY_COLUMN
@@ -21,10 +22,6 @@ from data.records import (
     rows_to_bars,
 )
 from data.round_log import LoggedRound
-
-# Toxicity that nobody measured: outside its range, so the gate denies the intent as INVALID and
-# leaves the position as it is.
-UNMEASURED = -1.0
 
 
 class LogMismatch(RuntimeError):
@@ -164,6 +161,8 @@ class SessionState:
             target_lots=0,
             limit_ticks=0,
             net_lots=0,
+            bid=int(bar["bid"]),
+            ask=int(bar["ask"]),
         )
 
 

@@ -57,7 +57,7 @@ def _buy(share: int, bar: np.void, micro_per_tick: int, costs: np.void) -> tuple
     volume, open_ = max(int(bar["volume"]), 1), int(bar["open"])
     lots = share // (open_ * micro_per_tick)
     while lots > 0:
-        price = int(fill_price(costs, 1, lots, open_, volume, 0.0))
+        price = int(fill_price(costs, 1, lots, open_, volume, costs["half_spread_bps"], 0.0))
         notional = int(notional_micro(price, lots, micro_per_tick))
         paid = notional + int(commission_micro(costs, lots, notional))
         if paid <= share:
