@@ -71,10 +71,10 @@ def measure(count: int = 2_000_000) -> dict[str, list[float]]:
                 found[f"{symbol} {len(real):,} trades {name}"] = rates(len(real), work)
     path = SHARED / "us_equity_ticks" / "BAC" / "20131008_quotes.parquet"
     if path.is_file():
-        real, exchanges = equity_quotes(path)
+        quotes, exchanges = equity_quotes(path)
         for feed in Feed:
-            work = partial(consolidate, real, exchanges, feed)
-            found[f"BAC {len(real):,} quotes to NBBO, {feed.name}"] = rates(len(real), work)
+            name = f"BAC {len(quotes):,} quotes to NBBO, {feed.name}"
+            found[name] = rates(len(quotes), partial(consolidate, quotes, exchanges, feed))
     return found
 
 

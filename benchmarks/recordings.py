@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from data.money import to_ticks
 from data.ticks import NBBO, QUOTE, TRADE, Quotes, Trades
 
 EQUITY_TICK = 10_000  # Ticks a dollar.
+MS = 1_000_000
+END_OF_TIME = 2**62
 
 
 def equity_trades(path: Path) -> Trades:
@@ -39,27 +43,53 @@ def equity_quotes(path: Path) -> tuple[Quotes, int]:
     return quotes, len(names)
 
 
-def wire(path: Path, tick: str, lot: str) -> tuple[Trades, Quotes, list[int]]:
-    """Trades and bookTicker quotes of a recorded wire, in the order of the lines.
+@dataclass(frozen=True)
+class Wire:
+    """A recorded web socket. Trades in the order of their ids, quotes of their update ids.
 
-    ``ts`` of both is the receive clock: the one clock that both carry on every venue. The list
-    holds each trade's venue id. bookTicker is the venue's whole best, so the quotes are NBBO rows.
+    ``trades`` carry the venue's time and flag; ``quotes`` (NBBO rows: bookTicker is the venue's
+    whole best) the receive time. ``trade_received``, shape (trades,): receive time.
+    ``quote_venue``, shape (quotes,): the venue's time, 0 where the stream has none (spot).
+    ``quote_bound``: the time of the first depthUpdate that contains the quote's update id, the
+    latest moment at which the venue can have made it; END_OF_TIME after the last depthUpdate.
     """
-    trades, quotes, ids = [], [], []
+
+    trades: Trades
+    quotes: Quotes
+    trade_received: NDArray[np.int64]
+    quote_venue: NDArray[np.int64]
+    quote_bound: NDArray[np.int64]
+
+
+def wire(path: Path, tick: str, lot: str) -> Wire:
+    """Reads a recording; ``tick`` and ``lot`` are the units of its prices and quantities."""
     price_unit, size_unit = Decimal(tick), Decimal(lot)
+    trades, quotes, depths = [], [], []
     with gzip.open(path, "rb") as lines:
         for line in lines:
             received, _, text = line.partition(b" ")
             message = msgspec.json.decode(text)
-            data = message["data"]
-            stream = message["stream"].partition("@")[2]
-            if stream == "trade":
+            data = message.get("data", {})  # A depth snapshot by REST has none.
+            kind = message.get("stream", "").split("@")[1:2]
+            if kind == ["trade"]:
                 price = to_ticks(Decimal(data["p"]), price_unit)
                 size = to_ticks(Decimal(data["q"]), size_unit)
-                trades.append((int(received), price, size, -1 if data["m"] else 1, 0))
-                ids.append(data["t"])
-            elif stream == "bookTicker":
-                units = (("b", price_unit), ("B", size_unit), ("a", price_unit), ("A", size_unit))
-                row = (to_ticks(Decimal(data[name]), unit) for name, unit in units)
-                quotes.append((int(received), *row))
-    return np.array(trades, TRADE), np.array(quotes, NBBO), ids
+                side = -1 if data["m"] else 1
+                trades.append((data["t"], int(received), data["T"] * MS, price, size, side, 0))
+            elif kind == ["bookTicker"]:
+                units = {"b": price_unit, "B": size_unit, "a": price_unit, "A": size_unit}
+                row = [to_ticks(Decimal(data[name]), unit) for name, unit in units.items()]
+                quotes.append((data["u"], data.get("T", 0) * MS, int(received), *row))
+            elif kind == ["depth"]:
+                depths.append((data["u"], data["E"] * MS))
+    trades.sort()
+    quotes.sort()
+    updates, moments = np.array([*sorted(depths), (0, END_OF_TIME)]).T
+    place = np.searchsorted(updates[:-1], [row[0] for row in quotes])
+    return Wire(
+        np.array([row[2:] for row in trades], TRADE),
+        np.array([row[2:] for row in quotes], NBBO),
+        np.array([row[1] for row in trades]),
+        np.array([row[1] for row in quotes]),
+        moments[place],
+    )
