@@ -13,8 +13,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from data.compiled import lean_njit
 from data.money import MICRO, PPM, add_checked, div_half_even, floor_ppm, multiply_checked
 
 COSTS = np.dtype(
@@ -59,7 +59,7 @@ class CostModel:
         return row[0]
 
 
-@njit(cache=True)
+@lean_njit
 def commission_micro(costs, lots, notional):
     """Commission of one fill of ``lots`` > 0 for ``notional`` micro-units; none for 0 lots.
 
@@ -73,13 +73,13 @@ def commission_micro(costs, lots, notional):
     return max(costs.commission_min_micro, add_checked(add_checked(whole, part), per_lot))
 
 
-@njit(cache=True)
+@lean_njit
 def participation_lots(costs, volume):
     """The most lots that one order may take of a bar with ``volume`` lots."""
     return floor_ppm(max(volume, 0), costs.participation_cap_ppm)
 
 
-@njit(cache=True)
+@lean_njit
 def half_spread_bps(costs, bid, ask):
     """Half the spread in bp of the middle, from a quote in ticks; the declared one without a quote.
 
@@ -90,7 +90,7 @@ def half_spread_bps(costs, bid, ask):
     return costs.half_spread_bps
 
 
-@njit(cache=True)
+@lean_njit
 def price_cost_fraction(costs, spread_bps, sigma, lots, volume):
     """Half spread + slippage + impact, as a fraction of price; infinite when nothing traded."""
     if volume <= 0:
@@ -99,7 +99,7 @@ def price_cost_fraction(costs, spread_bps, sigma, lots, volume):
     return (spread_bps + costs.slippage_bps) * 1e-4 + impact
 
 
-@njit(cache=True)
+@lean_njit
 def cost_fraction(costs, spread_bps, sigma, lots, volume, lot_micro):
     """Expected one-way cost of ``lots`` > 0 as a fraction of notional, commission included.
 

@@ -12,7 +12,6 @@ flow, wild volatility and the state REDUCING stop increases and let a reduction 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from actors.checks import (
     APPROVED,
@@ -36,6 +35,7 @@ from actors.checks import (
 )
 from actors.costs import half_spread_bps
 from actors.sizing import SIZE_OK, inside_band, pays, target_fraction, target_lots
+from data.compiled import lean_njit
 from data.money import INT64_MAX, floor_ppm
 
 INTENT = np.dtype(
@@ -73,7 +73,7 @@ _SHORT, _CONCENTRATION = int(Code.SHORT), int(Code.CONCENTRATION)
 _NONE = int(Code.NONE)
 
 
-@njit(cache=True)
+@lean_njit
 def set_forecast(intent, p, dissent, agents_awake, awake_weight, sigma, toxicity):
     """Writes what the pool says of one symbol to an ``INTENT`` record; ``p`` (3,)."""
     intent.p_down = p[0]
@@ -86,7 +86,7 @@ def set_forecast(intent, p, dissent, agents_awake, awake_weight, sigma, toxicity
     intent.toxicity = toxicity
 
 
-@njit(cache=True)
+@lean_njit
 def set_market(intent, clock_ns, ts, first_traded, close, volume, bid, ask, micro_per_tick):
     """Writes what is known of the symbol's market at the session clock, ns; quotes in ticks."""
     intent.staleness_seconds = (clock_ns - ts) / 1e9
@@ -98,7 +98,7 @@ def set_market(intent, clock_ns, ts, first_traded, close, volume, bid, ask, micr
     intent.micro_per_tick = micro_per_tick
 
 
-@njit(cache=True)
+@lean_njit
 def set_account(intent, equity_micro, state, position, locked, orders_last_minute):
     """Writes the account's committed view; ``position`` in lots, open orders included."""
     intent.equity_micro = equity_micro
@@ -108,7 +108,7 @@ def set_account(intent, equity_micro, state, position, locked, orders_last_minut
     intent.orders_last_minute = orders_last_minute
 
 
-@njit(cache=True)
+@lean_njit
 def judge_intent(limits, costs, sizing, intent):
     """Judges one ``INTENT`` record.
 
@@ -135,7 +135,7 @@ def judge_intent(limits, costs, sizing, intent):
     return verdict, code, side * lots, target, collar_price(limits, side, intent.close)
 
 
-@njit(cache=True)
+@lean_njit
 def _admit(limits, intent):
     """Is there a forecast that may be acted on? Returns (verdict, code)."""
     if intent.trading_allowed != 1 or intent.sigma == 0.0:
@@ -153,7 +153,7 @@ def _admit(limits, intent):
     return verdict, code
 
 
-@njit(cache=True)
+@lean_njit
 def _valid(intent):
     total = intent.p_down + intent.p_flat + intent.p_up
     lowest = min(intent.p_down, intent.p_flat, intent.p_up)
@@ -169,7 +169,7 @@ def _valid(intent):
     )
 
 
-@njit(cache=True)
+@lean_njit
 def wanted_position(limits, sizing, intent):
     """Lots that the forecast deserves within the limits, and the code of the limit that bound."""
     lot_micro = lot_notional(intent.close, intent.micro_per_tick)
@@ -191,7 +191,7 @@ def wanted_position(limits, sizing, intent):
     return target, _NONE
 
 
-@njit(cache=True)
+@lean_njit
 def _worth(costs, sizing, intent, target, delta):
     """NONE when the change is worth its cost, else why it is not."""
     lot_micro = lot_notional(intent.close, intent.micro_per_tick)
@@ -216,7 +216,7 @@ def _worth(costs, sizing, intent, target, delta):
     return _NONE if verdict == SIZE_OK else _NO_EDGE
 
 
-@njit(cache=True)
+@lean_njit
 def _shrink(limits, intent, side, lots):
     """The checks on a wanted change; returns (verdict, code, lots left)."""
     position = intent.position

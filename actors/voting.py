@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
 from actors.contract import P_DOWN, REASON, STATUS, Status
+from data.compiled import lean_njit
 
 _VOTED, _ABSTAINED, _FAILED = int(Status.VOTED), int(Status.ABSTAINED), int(Status.FAILED)
 
 
-@njit(cache=True)
+@lean_njit
 def is_sound(answer):
     """Whether every number is finite, every status known, and every vote a distribution."""
     for i in range(answer.shape[0]):
@@ -34,7 +33,7 @@ def is_sound(answer):
     return True
 
 
-@njit(cache=True)
+@lean_njit
 def take_answer(answer, agent, votes, status, reason):
     """Writes one agent's sound answer to votes (k, n, 3), status (k, n) and reason (k, n).
 
@@ -48,7 +47,7 @@ def take_answer(answer, agent, votes, status, reason):
         reason[i, agent] = int(answer[i, REASON])
 
 
-@njit(cache=True)
+@lean_njit
 def without_answer(code, agent, votes, status, reason):
     """Marks an agent that gave no usable answer to the round with the status ``code``."""
     for i in range(status.shape[0]):

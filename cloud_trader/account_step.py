@@ -8,11 +8,11 @@ both are written in place. Money is int64 micro-units, prices ticks, quantities 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from actors.account_checks import check_order, reserve_micro
 from actors.checks import TradingState
 from cloud_trader.books import apply_fill, day_start, equity_micro, gross_micro, new_peak
+from data.compiled import lean_njit
 from data.money import PPM, add_checked, floor_ppm, multiply_checked
 
 DAY_NS = 86_400_000_000_000
@@ -58,13 +58,13 @@ def opened_books(opening_micro: int) -> np.void:
     return books[0]
 
 
-@njit(cache=True)
+@lean_njit
 def net_lots(position):
     """Signed lots, open orders included."""
     return position.lots + position.open_buys - position.open_sells
 
 
-@njit(cache=True)
+@lean_njit
 def take_fill(books, position, side, lots, price, fee, micro_per_tick):
     """Books one fill; see ``cloud_trader.books.apply_fill``."""
     cash, held, cost, _ = apply_fill(
@@ -82,7 +82,7 @@ def take_fill(books, position, side, lots, price, fee, micro_per_tick):
     position.cost_micro = cost
 
 
-@njit(cache=True)
+@lean_njit
 def mark_books(books, positions, ts, micro_per_tick):
     """Equity, peak and day of a moment whose fills are booked and whose closes are marked."""
     before = books.equity_micro
@@ -93,7 +93,7 @@ def mark_books(books, positions, ts, micro_per_tick):
     books.peak_micro = new_peak(books.peak_micro, books.equity_micro)
 
 
-@njit(cache=True)
+@lean_njit
 def settle(books, positions, fills, freed_micro, bars, locks, ts, micro_per_tick):
     """One moment: ``fills`` (FILL), then marks at the closes of ``bars``, locks, equity.
 
@@ -120,7 +120,7 @@ def settle(books, positions, fills, freed_micro, bars, locks, ts, micro_per_tick
     mark_books(books, positions, ts, micro_per_tick)
 
 
-@njit(cache=True)
+@lean_njit
 def drawdown_reached(books, limit_ppm):
     """Whether equity is at or below its peak by the limit, in exact integers."""
     lost = add_checked(books.peak_micro, -books.equity_micro)
@@ -128,7 +128,7 @@ def drawdown_reached(books, limit_ppm):
     return lost >= floor_ppm(books.peak_micro, limit_ppm) + (1 if rest > 0 else 0)
 
 
-@njit(cache=True)
+@lean_njit
 def judge_order(
     limits,
     costs,
@@ -170,7 +170,7 @@ def judge_order(
     return code, allowed, reserve_micro(costs, side, allowed, limit_ticks, micro_per_tick)
 
 
-@njit(cache=True)
+@lean_njit
 def hold_open(books, position, side, lots, reserved_micro):
     """Counts an order of ``lots`` that is now open, with the cash that it holds back."""
     books.reserved_micro = add_checked(books.reserved_micro, reserved_micro)
@@ -180,7 +180,7 @@ def hold_open(books, position, side, lots, reserved_micro):
         position.open_sells += lots
 
 
-@njit(cache=True)
+@lean_njit
 def let_go(position, side, lots):
     """Takes an order of ``lots`` out of the open ones; its cash is freed by the caller."""
     if side > 0:

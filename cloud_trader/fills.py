@@ -17,13 +17,13 @@ reads.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from actors.costs import commission_micro, participation_lots, price_cost_fraction
+from data.compiled import lean_njit
 from data.money import add_checked, notional_micro
 
 
-@njit(cache=True)
+@lean_njit
 def fill_price(costs, side, lots, open_price, volume, spread_bps, sigma):
     """Ticks at which ``lots`` > 0 trade, before the limit is looked at; volume > 0.
 
@@ -36,7 +36,7 @@ def fill_price(costs, side, lots, open_price, volume, spread_bps, sigma):
     return add_checked(open_price, side * np.int64(max(move, 0.0)))
 
 
-@njit(cache=True)
+@lean_njit
 def next_bar_fill(
     costs, side, lots, limit_price, open_price, volume, spread_bps, sigma, micro_per_tick
 ):

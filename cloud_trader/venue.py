@@ -15,12 +15,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from actors.costs import half_spread_bps
 from actors.outcome import VOLATILITY_WARM_UP, update_variance
 from cloud_trader.fills import next_bar_fill
 from data.bars import UNKNOWN
+from data.compiled import lean_njit
 
 ONE_BAR = 1  # the least latency: a decision at a bar's close meets the next one
 
@@ -51,7 +51,7 @@ RESTING = np.dtype(
 _UNKNOWN = int(UNKNOWN)
 
 
-@njit(cache=True)
+@lean_njit
 def known_sigma(tape):
     """Volatility per bar; 0 until VOLATILITY_WARM_UP returns are known."""
     if tape.bars <= VOLATILITY_WARM_UP:
@@ -59,7 +59,7 @@ def known_sigma(tape):
     return math.sqrt(tape.variance / tape.weight)
 
 
-@njit(cache=True)
+@lean_njit
 def known_spread_bps(costs, tape):
     """Half the spread in bp: of the last quote, else the declared one."""
     if tape.bars == 0:
@@ -67,7 +67,7 @@ def known_spread_bps(costs, tape):
     return half_spread_bps(costs, tape.bid, tape.ask)
 
 
-@njit(cache=True)
+@lean_njit
 def read_bar(tape, bar):
     """Takes a bar into the tape, after its orders were met."""
     if tape.bars > 0:
@@ -81,7 +81,7 @@ def read_bar(tape, bar):
     tape.ask = bar.ask
 
 
-@njit(cache=True)
+@lean_njit
 def meet_bar(costs, tape, order, bar, latency_bars, latency_ns, micro_per_tick):
     """One bar of the symbol of a ``RESTING`` order, before ``read_bar``.
 

@@ -7,8 +7,6 @@ order. Every rule is the function that the live actors call; only their order st
 
 from __future__ import annotations
 
-from numba import njit
-
 from actors import (
     financial_sentiment,
     market_prediction,
@@ -32,6 +30,7 @@ from cloud_trader.account_step import (
     settle,
 )
 from cloud_trader.venue import known_sigma, known_spread_bps, meet_bar, read_bar
+from data.compiled import inline_njit, lean_njit
 from data.money import add_checked
 from tuning.loop_state import (
     AWAKE_WEIGHT,
@@ -80,7 +79,7 @@ _sentiment, _absorb = financial_sentiment.step, financial_sentiment.absorb
 _prediction, _micro, _vpin = market_prediction.step, volume_microstructure.step, vpin_hft.step
 
 
-@njit(cache=True, _nrt=False)
+@inline_njit
 def vote(setup, models, state, scratch, bars):
     """All agents' answers to a round, from their states alone, in ``scratch.outs`` (k, width)."""
     agents, outs = state.agents, scratch.outs
@@ -117,7 +116,7 @@ def vote(setup, models, state, scratch, bars):
             _vpin(models.vpin_hft, agents.vpin_hft[s], bar, out[_S5:_END])
 
 
-@njit(cache=True, _nrt=False)
+@inline_njit
 def collect(setup, scratch, count):
     """From answers to votes, statuses and reasons; an agent left out has no model."""
     outs, votes = scratch.outs[:count], scratch.votes[:count]
@@ -134,7 +133,7 @@ def collect(setup, scratch, count):
             without_answer(_FAILED, agent, votes, status, reason)
 
 
-@njit(cache=True, _nrt=False)
+@inline_njit
 def toxicity_of(scratch, i):
     """VPIN's toxicity of bar ``i`` where it voted, else UNMEASURED."""
     if scratch.status[i, _VPIN] == _VOTED:
@@ -142,7 +141,7 @@ def toxicity_of(scratch, i):
     return UNMEASURED
 
 
-@njit(cache=True, _nrt=False)
+@inline_njit
 def rows_of(pooled, count):
     """The first ``count`` rows of a pooled round's arrays."""
     return PooledRound(
@@ -153,10 +152,15 @@ def rows_of(pooled, count):
         pooled.awake_weight[:count],
         pooled.weights,
         pooled.info,
+        pooled.forecasts,
+        pooled.awake,
+        pooled.effective,
+        pooled.losses,
+        pooled.triple,
     )
 
 
-@njit(cache=True, _nrt=False)
+@inline_njit
 def judge(setup, state, scratch, pooled, bars, clock_ns):
     """The gate: every symbol of the round, all on the account's view before its orders."""
     books, intent = state.books[0], scratch.intent[0]
@@ -201,7 +205,7 @@ def judge(setup, state, scratch, pooled, bars, clock_ns):
         row[NET] = net_lots(position)
 
 
-@njit(cache=True, _nrt=False)
+@inline_njit
 def orders_since(state, since):
     """Orders with ts later than ``since``, as far back as the ring remembers."""
     count, size = state.counts[RECENT], len(state.recent)
@@ -211,7 +215,7 @@ def orders_since(state, since):
     return found
 
 
-@njit(cache=True, _nrt=False)
+@inline_njit
 def write_order(state, orders, ts, symbol, side, lots, limit, reserved, origin, code, status):
     """Logs an order, or its refusal, when orders are kept (a log of length 0 keeps nothing)."""
     row = state.counts[ORDER_ROW]
@@ -231,7 +235,7 @@ def write_order(state, orders, ts, symbol, side, lots, limit, reserved, origin, 
     entry.filled_lots = 0
 
 
-@njit(cache=True, _nrt=False)
+@lean_njit
 def submit(setup, state, scratch, orders, ts, symbol, side, lots, limit, origin):
     """The order transaction of one approved change, or of an operator's order."""
     books, position = state.books[0], state.positions[symbol]
@@ -273,7 +277,7 @@ def submit(setup, state, scratch, orders, ts, symbol, side, lots, limit, origin)
     write_order(state, orders, ts, symbol, side, allowed, limit, reserved, origin, code, OPEN)
 
 
-@njit(cache=True, _nrt=False)
+@inline_njit
 def place(setup, state, scratch, orders, bars):
     """The order transactions of a round, in (ts, symbol) order."""
     for i in range(len(bars)):
@@ -293,7 +297,7 @@ def place(setup, state, scratch, orders, bars):
             )
 
 
-@njit(cache=True, _nrt=False)
+@inline_njit
 def _close_order(state, orders, order, filled, status):
     """Takes an order out of the books; returns the cash that it no longer reserves."""
     let_go(state.positions[order.symbol], order.side, order.lots)
@@ -303,7 +307,7 @@ def _close_order(state, orders, order, filled, status):
     return order.reserved_micro
 
 
-@njit(cache=True, _nrt=False)
+@inline_njit
 def meet(setup, state, scratch, orders, fills, bars):
     """Open orders meet the moment's bars. Returns (number of fills, freed cash)."""
     for i in range(len(bars)):
@@ -345,7 +349,7 @@ def meet(setup, state, scratch, orders, fills, bars):
     return count, freed
 
 
-@njit(cache=True, _nrt=False)
+@inline_njit
 def _write_fill(setup, state, fills, order, bar, fill):
     row = state.counts[FILLS]
     state.counts[FILLS] = row + 1
@@ -365,7 +369,7 @@ def _write_fill(setup, state, fills, order, bar, fill):
     entry.sigma = known_sigma(tape)
 
 
-@njit(cache=True, _nrt=False)
+@lean_njit
 def cancel(state, orders, decisions_only):
     """Takes back the open orders, or those of decisions."""
     left = 0
@@ -381,7 +385,7 @@ def cancel(state, orders, decisions_only):
     state.counts[RESTING_COUNT] = left
 
 
-@njit(cache=True, _nrt=False)
+@lean_njit
 def flatten(setup, state, scratch, orders, ts):
     """Operator orders that close every position, each limited by the collar at its mark."""
     for symbol in range(len(state.positions)):
@@ -393,7 +397,7 @@ def flatten(setup, state, scratch, orders, ts):
             submit(setup, state, scratch, orders, ts, symbol, side, abs(net), limit, OPERATOR_ORDER)
 
 
-@njit(cache=True, _nrt=False)
+@inline_njit
 def watch_drawdown(setup, state, scratch, orders, ts):
     """A drawdown at its limit takes decisions' orders back, flattens, and halts for good."""
     books = state.books[0]
@@ -406,7 +410,7 @@ def watch_drawdown(setup, state, scratch, orders, ts):
     flatten(setup, state, scratch, orders, ts)
 
 
-@njit(cache=True, _nrt=False)
+@inline_njit
 def _locks_until(setup, state, scratch, ts):
     """Symbols whose bad bar was quarantined since the last moment, up to ``ts``."""
     count = 0
@@ -417,7 +421,7 @@ def _locks_until(setup, state, scratch, ts):
     return count
 
 
-@njit(cache=True, _nrt=False)
+@inline_njit
 def moment(setup, models, state, scratch, pooled, orders, fills, bars):
     """One ts with all its bars; the logs have room for what it may add."""
     ts = bars[0].ts
@@ -437,7 +441,6 @@ def moment(setup, models, state, scratch, pooled, orders, fills, bars):
         watch_drawdown(setup, state, scratch, orders, ts)
     vote(setup, models, state, scratch, bars)
     collect(setup, scratch, len(bars))
-    pooled.dissent[:] = 0.0
     pool_step(
         setup.pool,
         state.pool,
@@ -451,36 +454,49 @@ def moment(setup, models, state, scratch, pooled, orders, fills, bars):
     place(setup, state, scratch, orders, bars)
 
 
-@njit(cache=True, _nrt=False)
-def keep(kept, state, scratch, pooled, number, first, bars):
+@inline_njit
+def keep(kept, state, scratch, pooled, number, first, count):
     """Copies what is kept of a moment: ``number`` counts moments, ``first`` its first decision."""
     if len(kept.equity) > 0:
         kept.equity[number] = state.books[0].equity_micro
     if len(kept.weights) > 0:
-        kept.weights[number] = pooled.weights
-    for i in range(len(bars)):
-        d = first + i
+        for a in range(N + 1):
+            kept.weights[number, a] = pooled.weights[a]
+    for i in range(count):
         if len(kept.p) > 0:
-            kept.p[d] = pooled.p[i]
-            kept.verdict[d] = scratch.verdicts[i, VERDICT]
-            kept.code[d] = scratch.verdicts[i, CODE]
-        if len(kept.judged) > 0:
-            kept.numbers[d, DISSENT] = pooled.dissent[i]
-            kept.numbers[d, SIGMA] = pooled.sigma[i]
-            kept.numbers[d, AWAKE_WEIGHT] = pooled.awake_weight[i]
-            kept.numbers[d, TOXICITY] = toxicity_of(scratch, i)
-            kept.awake[d] = pooled.agents_awake[i]
-            kept.judged[d] = scratch.verdicts[i]
+            _keep_decision(kept, scratch, pooled, first + i, i)
         if len(kept.votes) > 0:
-            kept.votes[d] = scratch.votes[i]
-            for agent in range(N):
-                kept.status[d, agent] = scratch.status[i, agent]
-                kept.reason[d, agent] = scratch.reason[i, agent]
+            _keep_votes(kept, scratch, first + i, i)
         if len(kept.outs) > 0:
-            kept.outs[d] = scratch.outs[i]
+            for c in range(_END):
+                kept.outs[first + i, c] = scratch.outs[i, c]
 
 
-@njit(cache=True, _nrt=False)
+@lean_njit
+def _keep_decision(kept, scratch, pooled, d, i):
+    for c in range(3):
+        kept.p[d, c] = pooled.p[i, c]
+    kept.verdict[d] = scratch.verdicts[i, VERDICT]
+    kept.code[d] = scratch.verdicts[i, CODE]
+    kept.numbers[d, DISSENT] = pooled.dissent[i]
+    kept.numbers[d, SIGMA] = pooled.sigma[i]
+    kept.numbers[d, AWAKE_WEIGHT] = pooled.awake_weight[i]
+    kept.numbers[d, TOXICITY] = toxicity_of(scratch, i)
+    kept.awake[d] = pooled.agents_awake[i]
+    for c in range(6):
+        kept.judged[d, c] = scratch.verdicts[i, c]
+
+
+@lean_njit
+def _keep_votes(kept, scratch, d, i):
+    for agent in range(N):
+        for c in range(3):
+            kept.votes[d, agent, c] = scratch.votes[i, agent, c]
+        kept.status[d, agent] = scratch.status[i, agent]
+        kept.reason[d, agent] = scratch.reason[i, agent]
+
+
+@inline_njit
 def has_room(state, orders, fills, bars):
     """Whether the logs can take what a moment of ``bars`` bars may add at most."""
     if len(orders) == 0:
@@ -492,7 +508,7 @@ def has_room(state, orders, fills, bars):
     ] + new_fills <= len(fills)
 
 
-@njit(cache=True, _nrt=False)
+@lean_njit
 def run_segment(setup, models, state, scratch, pooled, kept, orders, fills, bars, start, stop):
     """The moments of ``bars[start:stop]`` under one set of models.
 
@@ -506,7 +522,7 @@ def run_segment(setup, models, state, scratch, pooled, kept, orders, fills, bars
             return start
         rows, view = bars[start:end], rows_of(pooled, end - start)
         moment(setup, models, state, scratch, view, orders, fills, rows)
-        keep(kept, state, scratch, view, state.counts[ROUNDS], start, rows)
+        keep(kept, state, scratch, view, state.counts[ROUNDS], start, end - start)
         state.counts[ROUNDS] += 1
         start = end
     return start
