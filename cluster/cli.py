@@ -86,6 +86,19 @@ def verify(
 
 
 @app.command()
+def replay(
+    session: Annotated[str, typer.Argument(help="Session id, or 'last'.")] = "last",
+) -> None:
+    """Recompute a session from its journal and compare everything.
+
+    Exit 0 identical, 1 with the first difference, 3 equal on another fingerprint.
+    """
+    from cluster.replay import replay as check
+
+    raise typer.Exit(check(session))
+
+
+@app.command()
 def halt(
     reason: Annotated[str, typer.Option("--reason", help="Why; it is journalled.")],
 ) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -21,15 +19,14 @@ from actors.costs import CostModel
 from actors.limits import RiskLimits, load_limits
 from actors.pool_state import PoolParams
 from actors.sizing import SizingParams
+from cluster.fingerprint import fingerprint
 from data.bars import Bars
 from data.daily_stocks import TICK, Feed, load_feed
 from data.errors import InputError
-from data.jit_cache import source_hash
 from data.money import Instrument, to_micro
 from data.records import SessionConfig
 from data.sessions import save_model, save_session
 
-ROOT = Path(__file__).resolve().parent.parent
 WARM_UP_DATES = 500  # of the data's dates, whatever symbols trade
 HORIZON = 5
 BARS_PER_YEAR = 252
@@ -171,26 +168,6 @@ def session_config(
         approval_ttl_s=APPROVAL_TTL_S if mode == "historical" else 10.0,
         fingerprint=fingerprint(),
     )
-
-
-def fingerprint() -> dict[str, str]:
-    """What decides the last bit of a float: code, locked packages, CPU, C library."""
-    from llvmlite import binding
-
-    lock = ROOT / "requirements.lock"
-    features = binding.get_host_cpu_features().flatten()
-    return {
-        "code": source_hash(ROOT),
-        "lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "absent",
-        "python": platform.python_version(),
-        "numba": version("numba"),
-        "cpu": f"{binding.get_host_cpu_name()} {_short_hash(features)}",
-        "libc": " ".join(platform.libc_ver()),
-    }
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _date(text: str | None, option: str) -> date | None:
