@@ -81,8 +81,8 @@ def block_length(series: Floats) -> float:
         if lag >= row and (correlation[lag - row : lag] < band).all():
             cut = min(2 * max(lag - row, 1), most)
             break
-    for lag in range(lag + 1, cut + 1):
-        covariance[lag] = float(gaps[lag:] @ gaps[: n - lag]) / n
+    for further in range(lag + 1, cut + 1):
+        covariance[further] = float(gaps[further:] @ gaps[: n - further]) / n
     lags = np.arange(1, cut + 1)
     weights = np.minimum(1.0, 2.0 * (1.0 - lags / cut)) * covariance[1 : cut + 1]
     slope, spectrum = 2.0 * float(lags @ weights), covariance[0] + 2.0 * float(weights.sum())
