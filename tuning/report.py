@@ -110,7 +110,7 @@ def _cards(result: SessionResult, found: Analysis) -> str:
         (
             "Growth against buy-and-hold",
             f"{percent(growth.value, 2, True)}",
-            f"log, per year; 95 % {interval(growth.low * 100, growth.high * 100, 1)} %"
+            f"log; 95 % interval {interval(growth.low * 100, growth.high * 100, 0)} %"
             if not math.isnan(growth.low)
             else "no interval: too few returns",
         ),

@@ -85,8 +85,8 @@ def _difference(difference: BenchmarkDifference) -> str:
         ),
     )
     spans = {
-        "daily": "daily returns (the equity at the end of each UTC day)",
-        "per round": "returns, one a round",
+        "daily": "daily returns (equity at the end of each UTC day)",
+        "per round": "returns, one a round,",
     }.get(difference.sampling, f"returns of {difference.sampling}")
     return (
         "<h3>Committee minus buy-and-hold</h3>"
@@ -101,13 +101,19 @@ def costs_section(costs: Costs, currency: str) -> str:
     """What trading cost, line by line; '' without fills."""
     if not costs.fills:
         return ""
+    head = f"<h2>What trading cost</h2><p>{_cost_sentence(costs, currency)}</p>"
+    if costs.total is None:
+        return head
     top = max((abs(a) for name in LINES if (a := costs.line(name)) is not None), default=0)
     rows = []
     for name in (*LINES, "total"):
         title, why = COST_NAMES[name]
         paid = costs.line(name)
         width = 0.0 if paid is None or not top or name == "total" else float(abs(paid) / top)
-        bar = f'<span class="bar cost" style="width:{100.0 * width:.2f}%"></span>' if width else ""
+        kind = "cost" if paid is None or paid > 0 else "gain"
+        bar = (
+            f'<span class="bar {kind}" style="width:{100.0 * width:.2f}%"></span>' if width else ""
+        )
         rows.append(
             (
                 title,

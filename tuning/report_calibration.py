@@ -53,7 +53,13 @@ def reliability_chart(found: Calibration) -> go.Figure:
         )
     style(figure, 340)
     figure.update_layout(showlegend=False, hovermode="closest")
-    figure.update_xaxes(range=[low, high], tickformat=".0%", title_text="Forecast", nticks=6)
+    figure.update_layout(margin={"b": 60})
+    figure.update_xaxes(
+        range=[low, high],
+        tickformat=".0%",
+        nticks=6,
+        title={"text": "Forecast", "font": {"size": 12}, "standoff": 10},
+    )
     figure.update_yaxes(range=[low, high], tickformat=".0%", nticks=7)
     figure.update_yaxes(title_text="Came true", row=1, col=1)
     return figure

@@ -73,7 +73,7 @@ def style(figure: go.Figure, height: int, hover_digits: str | None = None) -> go
     figure.update_layout(
         template="none",
         height=height,
-        margin={"l": 64, "r": 16, "t": 36, "b": 32},
+        margin={"l": 76, "r": 16, "t": 36, "b": 48},
         font={"family": FONT, "size": 13, "color": INK},
         hovermode="x unified",
         hoverlabel={"bgcolor": "white", "bordercolor": GRID, "font": {"size": 12}},
@@ -84,7 +84,9 @@ def style(figure: go.Figure, height: int, hover_digits: str | None = None) -> go
     figure.update_xaxes(
         showgrid=False, linecolor=GRID, ticks="outside", tickcolor=GRID, color=MUTED
     )
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, color=MUTED, title_font={"size": 12})
+    figure.update_yaxes(
+        gridcolor=GRID, zeroline=False, color=MUTED, title_font={"size": 12}, title_standoff=12
+    )
     if hover_digits:
         figure.update_yaxes(hoverformat=hover_digits)
     return figure

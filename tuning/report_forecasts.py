@@ -52,15 +52,21 @@ def calibration_sentence(found: Calibration) -> str:
         return ""
     parts = found.parts
     told = parts.resolution - parts.within_variance + parts.within_covariance
+    off, on = number(abs(told), 4), number(parts.reliability, 4)
     text = (
         f"Of the pool's Brier loss of {number(parts.brier, 4)}, {number(parts.uncertainty, 4)} is "
-        "the uncertainty of the outcomes themselves. Telling them apart took "
-        f"{number(told, 4)} off it, probabilities that were off the mark put "
-        f"{number(parts.reliability, 4)} on: "
+        "the uncertainty of the outcomes themselves. "
     )
+    if told > 0.0:
+        text += f"Telling them apart took {off} off it, probabilities off the mark put {on} on: "
+    else:
+        text += (
+            f"The forecasts did not tell them apart, which put {off} on; probabilities off the "
+            f"mark put another {on} on: "
+        )
     if told > parts.reliability:
         return text + "the forecasts beat quoting the average frequencies."
-    return text + "quoting the average frequencies would have done no worse."
+    return text + "quoting the average frequencies would have scored better."
 
 
 def _calibration(found: Calibration) -> str:

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from session_results import session
 
 from tuning.calibration import bin_numbers, calibrate, calibration, reliability, wilson
+from tuning.report_forecasts import calibration_sentence
 from tuning.scoring import brier, score
 
 
@@ -109,3 +110,20 @@ def test_a_session_without_votes_has_no_bins() -> None:
     found = calibration(silent)
     assert found.bins == ((), (), ())
     assert math.isnan(found.parts.brier)
+
+
+def test_the_sentence_follows_the_parts() -> None:
+    rng = np.random.default_rng(4)
+    p = rng.dirichlet((2.0, 2.0, 2.0), 4000)
+    assert calibration_sentence(calibrate(p, drawn(rng, p))).endswith(
+        "the forecasts beat quoting the average frequencies."
+    )
+    blind = calibrate(p, rng.integers(0, 3, 4000))
+    assert calibration_sentence(blind).endswith(
+        "quoting the average frequencies would have scored better."
+    )
+    turned = calibrate(p[:, ::-1], drawn(rng, p))
+    assert "Telling them apart took 0.1" in calibration_sentence(
+        turned
+    )  # apart, though upside down
+    assert calibration_sentence(calibrate(p[:0], np.empty(0, np.int64))) == ""
