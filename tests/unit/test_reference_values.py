@@ -72,7 +72,7 @@ def test_amihud_on_real_bars_is_the_mean_of_the_streaming_ratio(source: str, sym
 
 
 def test_vpin_of_real_minutes_is_the_plain_sum_over_equal_buckets() -> None:
-    """Bulk classification; pro-rata buckets of a two-hundredth of the day, cut in one numpy pass."""
+    """Bulk classification, pro-rata buckets of a two-hundredth of the day, by numpy alone."""
     data = bars("crypto_bars/coinbase_minute.parquet", "BTCUSD", 1440)
     moves, volumes = np.log(data["close"] / data["open"]), data["volume"]
     weights = 0.98 ** np.arange(len(moves))
