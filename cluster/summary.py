@@ -16,9 +16,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tuning.performance import account_performance, benchmark_performance
+from tuning.analysis import Analysis, analyse
 from tuning.report_text import verdict
-from tuning.scoring import UNIFORM_BRIER, score
+from tuning.scoring import UNIFORM_BRIER
 from tuning.session_result import SessionResult
 
 
@@ -87,12 +87,20 @@ def _agents(report: Mapping[str, Any]) -> Table:
     return table
 
 
-def summary_table(report: Mapping[str, Any], result: SessionResult | None = None) -> RenderableType:
-    """What a person reads at the end of a run; with ``result`` the verdict stands above it."""
+def summary_table(
+    report: Mapping[str, Any],
+    result: SessionResult | None = None,
+    analysis: Analysis | None = None,
+) -> RenderableType:
+    """What a person reads at the end of a run; with ``result`` the verdict stands above it.
+
+    ``analysis`` is ``analyse(result)`` where it is at hand.
+    """
     parts: list[RenderableType] = []
     if result is not None:
+        found = analyse(result) if analysis is None else analysis
         sentences = verdict(
-            result, account_performance(result), benchmark_performance(result), score(result)
+            result, found.account, found.benchmark, found.scores, found.difference.growth
         )
         for i, sentence in enumerate(sentences):
             alarm = i == 1 and result.halted_at is not None

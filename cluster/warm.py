@@ -27,6 +27,7 @@ from cloud_trader.fills import next_bar_fill
 from data.bars import Bars, empty_bars
 from data.jit_cache import activate
 from tuning.benchmark import buy_and_hold
+from tuning.cost_breakdown import volatility_before
 from tuning.fit_models import fit_models
 
 SYMBOLS, DATES = 3, 420
@@ -66,6 +67,7 @@ def warm() -> None:
         pool_round(params, pool, bars[rows], votes[rows], status[rows])
     _judge_and_book()
     buy_and_hold(bars, int(bars["ts"][0]), 10**12, 100, CostModel())
+    volatility_before(bars, SYMBOLS)
 
 
 def _judge_and_book() -> None:
