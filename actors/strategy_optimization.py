@@ -44,8 +44,8 @@ from actors.rules import (
     rule_update,
 )
 from data.compiled import inline_njit, lean_njit
-from data.vector_math import EXP_LIMIT, abs4, add4, exp4, load4, sub4, total4
-from data.windows import mirror_put, ring_place
+from data.vector_math import EXP_LIMIT, exp4
+from data.windows import mirror_put, ring_place, window_path
 
 # A champion's row in params.
 RULE, FIRST, SECOND, TREND_TASTE, VOL_TASTE = range(5)
@@ -134,11 +134,8 @@ def _claim(params, row, state, slot, at, known):
 @inline_njit
 def regime(state, at, out):
     """Writes (z_trend, z_vol) to the evidence; False when the market stands still."""
-    lanes = (0.0, 0.0, 0.0, 0.0)
     start = at - EFFICIENCY_LENGTH
-    for i in range(start, at, 4):
-        lanes = add4(lanes, abs4(sub4(load4(state, i + 1), load4(state, i))))
-    path = total4(lanes)
+    path = window_path(state, start, EFFICIENCY_LENGTH)
     if path <= 0.0 or state[_VARIANCE] <= 0.0:
         return False
     net = abs(state[at] - state[start])

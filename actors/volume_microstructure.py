@@ -25,7 +25,6 @@ from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Reason, Status
 from actors.link import link
 from actors.outcome import update_variance
 from data.compiled import inline_njit, lean_njit
-from data.features import ring_put
 from data.microstructure import (
     amihud_ratio,
     kyle_regression,
@@ -33,7 +32,7 @@ from data.microstructure import (
     typical_price,
     volume_weighted_price,
 )
-from data.windows import mirror_put, ring_place, window_rank, window_start, window_sum
+from data.windows import mirror_put, ring_place, ring_put_rank, window_start, window_sum
 
 FEATURES = (
     "imbalance_5",
@@ -157,10 +156,8 @@ def _rank_kyle(state, count, evidence):
 @inline_njit
 def _put_and_rank(state, base, count, value):
     """Puts the ``count``-th value and returns its rank, scaled to mean 0 and variance 1."""
-    ring_put(state, base, RANK_WINDOW, count, value)
-    if count < RANK_MINIMUM:
-        return 0.0
-    return _UNIFORM * (window_rank(state, base, min(count, RANK_WINDOW), value) - 0.5)
+    rank = ring_put_rank(state, base, RANK_WINDOW, count, value)
+    return _UNIFORM * (rank - 0.5) if count >= RANK_MINIMUM else 0.0
 
 
 @inline_njit

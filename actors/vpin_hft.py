@@ -43,7 +43,7 @@ from data.microstructure import signed_volume
 from data.windows import (
     mirror_put,
     ring_place,
-    window_distance,
+    window_magnitude,
     window_rank,
     window_start,
     window_sum,
@@ -127,7 +127,7 @@ def fill_buckets(state, volume, net, size):
 def bucket_vpin(state):
     """VPIN over the last BUCKETS buckets, in [0, 1]."""
     place = ring_place(int(state[_COMPLETED]), BUCKETS)
-    net = window_distance(state, window_start(_NETS, BUCKETS, place, BUCKETS), BUCKETS)
+    net = window_magnitude(state, window_start(_NETS, BUCKETS, place, BUCKETS), BUCKETS)
     volume = window_sum(state, window_start(_SIZES, BUCKETS, place, BUCKETS), BUCKETS)
     return min(net / volume, 1.0)
 

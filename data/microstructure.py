@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 
 from data.compiled import inline_njit, proven_inline_njit
-from data.vector_math import add4, load4, mul4, sub4, total4
-from data.windows import window_product, window_sum
+from data.windows import window_moments, window_product, window_sum
 
 _SQRT_HALF = math.sqrt(0.5)
 _FOUR_LN_2 = 4.0 * math.log(2.0)
@@ -105,34 +104,13 @@ def kyle_regression(state, returns, flows, n):
     """
     mean_r = window_sum(state, returns, n) / n
     mean_q = window_sum(state, flows, n) / n
-    s_qq, s_qr, s_rr = _moments(state, returns, flows, n, mean_r, mean_q)
+    s_qq, s_qr, s_rr = window_moments(state, flows, returns, n, mean_q, mean_r)
     least_q, least_r = _ROUNDING * mean_q, _ROUNDING * mean_r
     if s_qq <= n * least_q * least_q or s_rr <= n * least_r * least_r:
         return 0.0, 0.0, 0.0
     impact = s_qr / s_qq
     unexplained = max(s_rr - impact * s_qr, 0.0)
     return mean_r - impact * mean_q, impact, math.sqrt(unexplained / n)
-
-
-@proven_inline_njit
-def _moments(state, returns, flows, n, mean_r, mean_q):
-    """Sums of q q, q r and r r about the means, in the lanes of ``data.windows``."""
-    means_r, means_q = (mean_r, mean_r, mean_r, mean_r), (mean_q, mean_q, mean_q, mean_q)
-    lanes_qq = lanes_qr = lanes_rr = (0.0, 0.0, 0.0, 0.0)
-    whole = n - n % 4
-    for i in range(0, whole, 4):
-        r = sub4(load4(state, returns + i), means_r)
-        q = sub4(load4(state, flows + i), means_q)
-        lanes_qq = add4(lanes_qq, mul4(q, q))
-        lanes_qr = add4(lanes_qr, mul4(q, r))
-        lanes_rr = add4(lanes_rr, mul4(r, r))
-    s_qq, s_qr, s_rr = total4(lanes_qq), total4(lanes_qr), total4(lanes_rr)
-    for i in range(whole, n):
-        r, q = state[returns + i] - mean_r, state[flows + i] - mean_q
-        s_qq += q * q
-        s_qr += q * r
-        s_rr += r * r
-    return s_qq, s_qr, s_rr
 
 
 @inline_njit

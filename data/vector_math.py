@@ -1,12 +1,10 @@
-"""Arithmetic, exp and ln of four numbers at once, with the same bits on every machine.
+"""exp and ln of four numbers at once, as vector code that gives the same bits on every machine.
 
 The C library's exp and log take one number and differ in their last bit between its versions. These
 are built from correctly rounded operations alone (add, multiply, divide, fused multiply-add), so
 their results depend on their arguments only. Written as LLVM vectors, because a compiler that must
 keep the order of floating-point sums does not find them itself. Both are right to 1.5 units in
 the last place; a test compares them with numpy.
-
-Four numbers are a tuple in compiled code; between these functions LLVM keeps them in one register.
 
 Method: exp(x) = 2^k exp(r), |r| <= ln 2 / 2, by its Taylor series to r^13; ln(2^k m) = k ln 2 +
 2 artanh(f / (2 + f)), f = m - 1, sqrt 1/2 <= m < sqrt 2, with the coefficients of fdlibm's e_log.c
@@ -46,28 +44,23 @@ _ODD = (
     0.1479819860511658591,
 )
 
-_DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
-_LONGS = ir.VectorType(ir.IntType(64), LANES)
+DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
+LONGS = ir.VectorType(ir.IntType(64), LANES)
 
 
 def _doubles(value: float) -> ir.Constant:
-    return ir.Constant(_DOUBLES, [value] * LANES)
+    return ir.Constant(DOUBLES, [value] * LANES)
 
 
 def _longs(value: int) -> ir.Constant:
-    return ir.Constant(_LONGS, [value] * LANES)
+    return ir.Constant(LONGS, [value] * LANES)
 
 
 def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c with one rounding; a processor without the instruction calls the C library's."""
-    kind = ir.FunctionType(_DOUBLES, [_DOUBLES] * 3)
+    kind = ir.FunctionType(DOUBLES, [DOUBLES] * 3)
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f64")
     return builder.call(function, [a, b, c])
-
-
-def _absolute(builder: Any, x: Any) -> Any:
-    mask = _longs((1 << 63) - 1)
-    return builder.bitcast(builder.and_(builder.bitcast(x, _LONGS), mask), _DOUBLES)
 
 
 def _exp(builder: Any, x: Any) -> Any:
@@ -84,17 +77,17 @@ def _exp(builder: Any, x: Any) -> Any:
     a, b, c = (_fma(builder, r2, pairs[i + 1], pairs[i]) for i in range(0, 6, 2))
     tail = _fma(builder, r4, _fma(builder, r4, c, b), a)
     p = builder.fadd(_doubles(1.0), _fma(builder, r2, tail, r))
-    power = builder.shl(builder.bitcast(shifted, _LONGS), _longs(_MANTISSA))
-    return builder.bitcast(builder.add(builder.bitcast(p, _LONGS), power), _DOUBLES)
+    power = builder.shl(builder.bitcast(shifted, LONGS), _longs(_MANTISSA))
+    return builder.bitcast(builder.add(builder.bitcast(p, LONGS), power), DOUBLES)
 
 
 def _log(builder: Any, x: Any) -> Any:
-    bits = builder.bitcast(x, _LONGS)
+    bits = builder.bitcast(x, LONGS)
     biased = builder.add(bits, _longs((_BIAS << _MANTISSA) - _ROOT_HALF_BITS))
     exponent = builder.sub(builder.lshr(biased, _longs(_MANTISSA)), _longs(_BIAS))
     mantissa = builder.sub(bits, builder.shl(exponent, _longs(_MANTISSA)))
-    f = builder.fsub(builder.bitcast(mantissa, _DOUBLES), _doubles(1.0))
-    k = builder.bitcast(builder.add(exponent, _longs(_SHIFT_BITS)), _DOUBLES)
+    f = builder.fsub(builder.bitcast(mantissa, DOUBLES), _doubles(1.0))
+    k = builder.bitcast(builder.add(exponent, _longs(_SHIFT_BITS)), DOUBLES)
     k = builder.fsub(k, _doubles(_SHIFT))
     s = builder.fdiv(f, builder.fadd(f, _doubles(2.0)))
     z = builder.fmul(s, s)
@@ -111,98 +104,35 @@ def _log(builder: Any, x: Any) -> Any:
     return _fma(builder, k, _doubles(_LN2_HIGH), builder.fneg(tail))
 
 
-def _joined(builder: Any, numbers: Sequence[Any]) -> Any:
-    x = ir.Constant(_DOUBLES, ir.Undefined)
+def joined(builder: Any, numbers: Sequence[Any]) -> Any:
+    """One vector of LANES numbers."""
+    x = ir.Constant(DOUBLES, ir.Undefined)
     for lane, number in enumerate(numbers):
         x = builder.insert_element(x, number, ir.Constant(ir.IntType(32), lane))
     return x
 
 
-def _split(builder: Any, x: Any) -> list[Any]:
+def split(builder: Any, x: Any) -> list[Any]:
+    """The lanes of a vector."""
     return [builder.extract_element(x, ir.Constant(ir.IntType(32), lane)) for lane in range(LANES)]
 
 
-def _of_fours(formula: Callable[..., Any], count: int) -> Any:
-    """A typed intrinsic of ``count`` fours -> a four."""
+def _of_four(formula: Callable[[Any, Any], Any]) -> Any:
+    """A typed intrinsic: four numbers as one tuple -> four results."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        fours = [
-            _joined(builder, [builder.extract_value(argument, lane) for lane in range(LANES)])
-            for argument in arguments
-        ]
-        y = formula(builder, *fours)
-        return context.make_tuple(builder, signature.return_type, _split(builder, y))
+    def typed(_: Any, four: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+            numbers = [builder.extract_value(arguments[0], lane) for lane in range(LANES)]
+            y = formula(builder, joined(builder, numbers))
+            return context.make_tuple(builder, signature.return_type, split(builder, y))
 
-    if count == 1:
+        return (_FOUR(_FOUR), generate) if four == _FOUR else None
 
-        def typed_one(_: Any, x: Any) -> Any:
-            return (_FOUR(_FOUR), generate) if x == _FOUR else None
-
-        return intrinsic(typed_one)
-
-    def typed_two(_: Any, x: Any, y: Any) -> Any:
-        return (_FOUR(_FOUR, _FOUR), generate) if x == y == _FOUR else None
-
-    return intrinsic(typed_two)
-
-
-def _typed_load(_: Any, array: Any, index: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        pointer = builder.bitcast(builder.gep(data, [arguments[1]]), _DOUBLES.as_pointer())
-        x = builder.load(pointer)
-        x.align = 8
-        return context.make_tuple(builder, signature.return_type, _split(builder, x))
-
-    plain = isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"
-    if not (plain and array.dtype == types.float64 and isinstance(index, types.Integer)):
-        return None
-    return _FOUR(array, types.intp), generate
+    return intrinsic(typed)
 
 
 _FOUR = types.UniTuple(types.float64, LANES)
-_exp_of, _log_of = _of_fours(_exp, 1), _of_fours(_log, 1)
-_add_of = _of_fours(lambda builder, x, y: builder.fadd(x, y), 2)
-_subtract_of = _of_fours(lambda builder, x, y: builder.fsub(x, y), 2)
-_multiply_of = _of_fours(lambda builder, x, y: builder.fmul(x, y), 2)
-_absolute_of = _of_fours(_absolute, 1)
-_load_of: Any = intrinsic(_typed_load)
-
-
-@inline_njit
-def load4(array, index):
-    """Four float64 of a contiguous array from ``index`` >= 0; nothing is checked."""
-    return _load_of(array, index)
-
-
-@inline_njit
-def add4(x, y):
-    """x + y, lane by lane."""
-    return _add_of(x, y)
-
-
-@inline_njit
-def sub4(x, y):
-    """x - y, lane by lane."""
-    return _subtract_of(x, y)
-
-
-@inline_njit
-def mul4(x, y):
-    """x y, lane by lane."""
-    return _multiply_of(x, y)
-
-
-@inline_njit
-def abs4(x):
-    """|x|, lane by lane."""
-    return _absolute_of(x)
-
-
-@inline_njit
-def total4(x):
-    """Sum over the lanes: (0 + 1) + (2 + 3)."""
-    return (x[0] + x[1]) + (x[2] + x[3])
+_exp_of, _log_of = _of_four(_exp), _of_four(_log)
 
 
 @inline_njit

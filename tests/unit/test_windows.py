@@ -44,7 +44,7 @@ def test_a_statistic_depends_on_its_window_alone(values, data):
     state, place = _filled(values)
     start = w.window_start(BASE, CAPACITY, place, n)
     alone = np.array(values[-n:])
-    for statistic in (w.window_sum, w.window_distance, w.window_mean_std):
+    for statistic in (w.window_sum, w.window_magnitude, w.window_mean_std):
         assert statistic(state, start, n) == statistic(alone, 0, n)
     assert w.window_rank(state, start, n, values[-1]) == w.window_rank(alone, 0, n, values[-1])
     assert w.window_product(state, start, start, n) == w.window_product(alone, 0, 0, n)
@@ -55,9 +55,13 @@ def test_statistics_equal_numpy_and_scipy(n):
     x, y = RNG.normal(3.0, 2.0, n), RNG.normal(size=n)
     state = np.concatenate([x, y])
     assert w.window_sum(state, 0, n) == pytest.approx(x.sum(), rel=1e-13)
-    assert w.window_distance(state, n, n) == pytest.approx(np.abs(y).sum(), rel=1e-13)
+    assert w.window_magnitude(state, n, n) == pytest.approx(np.abs(y).sum(), rel=1e-13)
     assert w.window_product(state, 0, n, n) == pytest.approx(x @ y, rel=1e-12, abs=1e-12)
-    assert w.window_squares(state, 0, n, 1.5) == pytest.approx(((x - 1.5) ** 2).sum(), rel=1e-13)
+    path = np.abs(np.diff(state[: n + 1])).sum()
+    assert w.window_path(state, 0, n) == pytest.approx(path, rel=1e-13)
+    gap_x, gap_y = x - 1.5, y + 0.5
+    moments = (gap_x @ gap_x, gap_x @ gap_y, gap_y @ gap_y)
+    assert w.window_moments(state, 0, n, n, 1.5, -0.5) == pytest.approx(moments, rel=1e-12)
     assert w.window_mean_std(state, 0, n) == pytest.approx((x.mean(), x.std()), rel=1e-12)
     rank = stats.percentileofscore(x, x[-1], "mean") / 100.0
     assert w.window_rank(state, 0, n, x[-1]) == pytest.approx(rank)
@@ -65,11 +69,12 @@ def test_statistics_equal_numpy_and_scipy(n):
 
 def test_the_order_of_a_sum_is_the_declared_one():
     x = RNG.normal(size=11) * 10.0 ** RNG.integers(-8, 8, 11)
-    lanes = [x[i] + x[i + 4] for i in range(4)]
-    total = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
-    for rest in x[8:]:
-        total += rest
-    assert w.window_sum(x, 0, 11) == total
+    for n, whole in ((11, 8), (8, 4), (9, 8)):
+        lanes = [x[i] + (x[i + 4] if whole == 8 else 0.0) for i in range(4)]
+        total = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
+        for rest in x[whole:n]:
+            total += rest
+        assert w.window_sum(x, 0, n) == total
 
 
 def test_rank_counts_ties_one_half():
@@ -78,6 +83,20 @@ def test_rank_counts_ties_one_half():
     assert w.window_rank(np.full(4, 2.0), 0, 4, 2.0) == 0.5
     assert w.window_rank(state, 0, 4, 9.0) == 1.0
     assert w.window_rank(state, 0, 4, 0.0) == 0.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-5, 5), min_size=1, max_size=60))
+def test_a_value_is_ranked_as_it_enters_a_plain_ring(values):
+    state = np.zeros(BASE + CAPACITY + 1)
+    for i, value in enumerate(values):
+        last = np.array(values[max(0, i + 1 - CAPACITY) : i + 1], float)
+        rank = w.ring_put_rank(state, BASE, CAPACITY, i + 1, float(value))
+        assert rank == w.window_rank(last, 0, len(last), float(value))
+        held = state[BASE : BASE + min(i + 1, CAPACITY)]
+        assert sorted(held) == sorted(last)
+    assert (state[:BASE] == 0.0).all()
+    assert state[-1] == 0.0
 
 
 @settings(max_examples=60, deadline=None)
