@@ -124,11 +124,12 @@ def collect(setup, scratch, count):
     for agent in range(N):
         if setup.heard[agent] == 0:
             without_answer(_ABSTAINED, agent, votes, status, reason)
-            reason[:, agent] = _NO_MODEL
+            for i in range(count):
+                reason[i, agent] = _NO_MODEL
             continue
-        answer = outs[:, OUT_STARTS[agent] : OUT_STARTS[agent + 1]]
-        if is_sound(answer):
-            take_answer(answer, agent, votes, status, reason)
+        start = OUT_STARTS[agent]
+        if is_sound(outs, start, OUT_STARTS[agent + 1]):
+            take_answer(outs, start, agent, votes, status, reason)
         else:
             without_answer(_FAILED, agent, votes, status, reason)
 
