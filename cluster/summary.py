@@ -45,6 +45,18 @@ def _figures(report: Mapping[str, Any], result: SessionResult | None) -> Table:
     span = "" if sharpe_range is None else f"  95 % [{sharpe_range[0]:.2f}, {sharpe_range[1]:.2f}]"
     table.add_row("final equity", _money(report["final_equity"]))
     table.add_row("buy-and-hold", _money(report["buy_and_hold_equity"]))
+    growth, costs = report["growth_difference_ci"], report["costs"]["total"]
+    if growth is not None:
+        table.add_row(
+            "against buy-and-hold",
+            f"{report['growth_difference']:+.1%} a year (log)  "
+            f"95 % [{growth[0]:+.1%}, {growth[1]:+.1%}]",
+        )
+    if costs is not None and report["fills"]:
+        table.add_row(
+            "trading costs",
+            f"{_money(costs['amount'])}, {costs['bps_of_notional']:.2f} basis points of notional",
+        )
     table.add_row("Sharpe ratio", _figure(report["sharpe"]) + span)
     table.add_row("max drawdown", _figure(report["max_drawdown"], 1, percent=True))
     table.add_row(

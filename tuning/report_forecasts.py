@@ -75,11 +75,11 @@ def _calibration(found: Calibration) -> str:
     parts = found.parts
     lines = (
         ("Uncertainty of the outcomes", parts.uncertainty),
-        ("− Resolution between bins", -parts.resolution),
-        ("+ Unreliability", parts.reliability),
-        ("+ Variance of forecasts within bins", parts.within_variance),
-        ("− Covariance with outcomes within bins", -parts.within_covariance),
-        ("= Brier loss", parts.brier),
+        ("Resolution between bins", -parts.resolution),
+        ("Unreliability", parts.reliability),
+        ("Variance of forecasts within bins", parts.within_variance),
+        ("Covariance with outcomes within bins", -parts.within_covariance),
+        ("Brier loss", parts.brier),
     )
     bins = [
         (
@@ -103,7 +103,7 @@ def _calibration(found: Calibration) -> str:
         + "<details><summary>The parts, and each bin</summary>"
         + tables.table(
             ("Brier loss of the pool", ""),
-            [(name, number(value, 5, True)) for name, value in lines],
+            [(name, number(value, 5, value != parts.brier)) for name, value in lines],
             left=1,
             total=True,
         )

@@ -119,10 +119,11 @@ def _against_buy_and_hold(
 
 
 def _difference_sentence(growth: Difference) -> str:
-    side = "behind" if growth.value < 0.0 else "ahead of"
+    side = "less" if growth.value < 0.0 else "more"
     text = (
-        f"It grew {percent(abs(growth.value), 2)} a year (log) {side} buy-and-hold, 95 % interval "
-        f"{percent(growth.low, 1, True)} to {percent(growth.high, 1, True)}: "
+        f"It grew {percent(abs(growth.value), 2)} a year {side} than buy-and-hold (log), 95 % "
+        f"interval of the difference {percent(growth.low, 1, True)} to "
+        f"{percent(growth.high, 1, True)}: "
     )
     if growth.low <= 0.0 <= growth.high:
         return text + "chance alone could explain that."

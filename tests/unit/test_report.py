@@ -187,7 +187,7 @@ def test_undefined_figures_are_null_and_still_make_a_page(tmp_path):
     assert report["max_drawdown"] == 0.0
     _, page = read(flat, tmp_path)
     assert "it made no trade" in page.texts[0]
-    assert "behind buy-and-hold" in page.texts[1]
+    assert "less than buy-and-hold" in page.texts[1]
     assert "Its Sharpe ratio is undefined" in page.texts[2]
     assert page.texts[3] == "No forecast could be scored."
 
@@ -278,7 +278,7 @@ def test_the_difference_stands_in_the_verdict_the_cards_and_the_table(tmp_path):
     found = analyse(result)
     _, page = read(result, tmp_path)
     growth = found.difference.growth
-    assert page.texts[1].startswith(f"It grew {percent(abs(growth.value), 2)} a year (log) ")
+    assert page.texts[1].startswith(f"It grew {percent(abs(growth.value), 2)} a year ")
     assert page.texts[1].endswith("chance alone could explain that.")
     text = "\n".join(page.texts)
     assert "Committee minus buy-and-hold" in text
