@@ -14,7 +14,7 @@ from data.clocks import Clock
 from data.door import FLAWS, Flaw, admit_rows, code_of, no_past
 from data.piece import EXTRAS, OHLCV, Kind, Piece
 from data.times import calendar_timezone, stamped_at_close
-from data.units import to_units
+from data.units import fits, to_units
 
 EXAMPLES = 5  # of each reason
 _PRICE_EXTRAS = ("bid", "ask")
@@ -112,7 +112,7 @@ def judge_bars(
         rows, _, cut = adjust(rows, moments.dt.date(), adjustments)
         if cut:
             said.append(f"{cut:,} rows left out: before a reused ticker's date")
-    codes = _verdicts(rows, past, units[0])
+    codes = _verdicts(rows, past, units)
     refused = pl.Series(codes != 0)
     flaws = pl.Series([FLAWS[code - 1].value for code in codes[codes != 0]], dtype=pl.String)
     refused_rows = rows.filter(refused)
@@ -156,7 +156,12 @@ def _short(value: object) -> str:
     return f"{value:.10g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
-def _verdicts(rows: pl.DataFrame, past: dict[str, tuple[int, int]], tick: Decimal) -> np.ndarray:
+def _verdicts(
+    rows: pl.DataFrame, past: dict[str, tuple[int, int]], units: tuple[Decimal, Decimal]
+) -> np.ndarray:
+    if not len(rows):
+        return np.zeros(0, np.int8)
+    tick, lot = units
     names = rows["symbol"].unique().sort()
     numbers = rows["symbol"].replace_strict(
         {name: i for i, name in enumerate(names)}, return_dtype=pl.Int64, default=0
@@ -166,8 +171,10 @@ def _verdicts(rows: pl.DataFrame, past: dict[str, tuple[int, int]], tick: Decima
         first = rows["ts"].filter(rows["symbol"] == name).min()
         if name in past and isinstance(first, int) and past[name][0] < first:
             last_ts[i], last_close[i] = past[name][0], float(past[name][1] * tick)
-    prices = rows.select(OHLCV[:4]).fill_null(float("nan")).to_numpy()
-    volume = rows["volume"].fill_null(float("nan")).to_numpy()
+    values = rows.select(pl.col(OHLCV).fill_null(float("nan"))).to_numpy()
+    # A number too large to be counted is none.
+    prices = np.where(fits(values[:, :4], tick), values[:, :4], np.nan)
+    volume = np.where(fits(values[:, 4], lot), values[:, 4], np.nan)
     codes = admit_rows(
         numbers.to_numpy(), rows["ts"].to_numpy(), prices, volume, (last_ts, last_close)
     )
@@ -198,7 +205,7 @@ def _extra(rows: pl.DataFrame, name: str, units: tuple[Decimal, Decimal]) -> pl.
     unit = Decimal(1) if name == "trades" else units[0] if name in _PRICE_EXTRAS else units[1]
     floats = rows[name].fill_null(float("nan")).to_numpy()
     least = 1 if name in _PRICE_EXTRAS else 0
-    fine = np.isfinite(floats) & (floats >= 0)
+    fine = fits(floats, unit) & (floats >= 0)
     values, _ = to_units(np.where(fine, floats, 0.0), unit)
     series = pl.Series(name, values)
     return pl.select(

@@ -6,10 +6,10 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import polars as pl
 
 from data.adjust import Adjustment, read_adjustments
@@ -18,7 +18,7 @@ from data.clocks import Clock
 from data.door import Flaw
 from data.errors import InputError
 from data.formats import Reading, read_pieces
-from data.lake import LakeSource, Manifest, check_name
+from data.lake import MANIFEST, LakeSource, Manifest, check_name
 from data.lake_writer import current, known_rows, last_closes, locked
 from data.piece import Kind, Piece
 from data.table_import import Table, add_rows, same_table
@@ -120,6 +120,7 @@ class _Job:
                 "(the data's documentation tells)"
             )
         rows, refused = together(self.pieces, Kind.BARS)
+        self._will_write([self._bar_name(clock)])
         table = self._bar_table(clock, self._units([rows], account=True), rows)
         with locked(self.lake, table.name) as directory:
             before = None if self.options.replace else current(self.lake, table.name)
@@ -154,9 +155,13 @@ class _Job:
             judged[kind].quarantine = pl.concat([refused, judged[kind].quarantine])
             self.report.said += judged[kind].said
             judged[kind].said = []
+        self._will_write(
+            [self._bar_name(clock)] * (clock is not None)
+            + [f"{self.base}-{kind.value}" for kind in found if self._keeps(clock)]
+        )
         if clock is not None:
             self._built(clock, judged, exact, units, len(exchanges))
-        if clock is None or self.options.keep_ticks:
+        if self._keeps(clock):
             for kind, ready in judged.items():
                 self._kept_ticks(kind, ready, exact, exchanges)
 
@@ -231,15 +236,24 @@ class _Job:
             Imported(table.name, manifest, len(judged.frame), judged.counts, judged.examples)
         )
 
+    def _keeps(self, clock: Clock | None) -> bool:
+        return clock is None or self.options.keep_ticks
+
+    def _bar_name(self, clock: Clock | None) -> str:
+        return self.base if self.options.name else f"{self.base}-{str(clock).replace(':', '-')}"
+
+    def _will_write(self, names: list[str]) -> None:
+        """Each source tells all tables of its import, so that a half one can be told."""
+        self.sources = [msgspec.structs.replace(entry, tables=names) for entry in self.sources]
+
     def _bar_table(self, clock: Clock, units: Units, rows: pl.DataFrame) -> Table:
         calendar = self.options.calendar or _one([piece.calendar for piece in self.pieces])
         if calendar == "none":
             calendar = None
         year = self.options.bars_per_year or bars_in_a_year(clock, calendar, rows)
-        name = self.base if self.options.name else f"{self.base}-{str(clock).replace(':', '-')}"
         return Table(
-            name, Kind.BARS, str(clock), units.tick, units.lot, self._currency(), self._group(),
-            calendar or "", year,
+            self._bar_name(clock), Kind.BARS, str(clock), units.tick, units.lot, self._currency(),
+            self._group(), calendar or "", year,
         )  # fmt: skip
 
     def _units(self, frames: list[pl.DataFrame], account: bool) -> Units:
@@ -301,21 +315,25 @@ def _source(path: Path, options: ImportOptions, adjustments: tuple[Adjustment, .
     except OSError as error:
         raise InputError(f"data file {path}: {error.strerror}: check the path") from error
     options_hash = hashlib.sha256(shaped.encode()).hexdigest()
-    return LakeSource(name=path.name, sha256=digest, options=options_hash, rows=0)
+    return LakeSource(name=path.name, sha256=digest, options=options_hash, tables=[])
 
 
 def _all_known(lake: Path, base: str, options: ImportOptions, sources: list[LakeSource]) -> bool:
-    """Whether every table that such an import would write has all of these sources already."""
+    """Whether an equal import of all these sources has reached every table that it wrote."""
     asked = {(source.sha256, source.options) for source in sources}
-    names = [path.parent.name for path in lake.glob(f"{base}*/manifest.json")]
-    tails = ("", "-trades", "-quotes") if options.name else None
-    for name in names:
-        if tails is not None and name not in {base + tail for tail in tails}:
-            continue
+    tails = ("", "-trades", "-quotes")
+    found: dict[str, set[tuple[str, str]]] = {}
+    wrote: set[str] = set()
+    for path in lake.glob(f"{base}*/{MANIFEST}"):
+        name = path.parent.name
         manifest = current(lake, name)
-        if manifest and asked <= {(entry.sha256, entry.options) for entry in manifest.sources}:
-            return True
-    return False
+        if manifest is None or (options.name and name not in {base + tail for tail in tails}):
+            continue
+        found[name] = {(entry.sha256, entry.options) for entry in manifest.sources}
+        for entry in manifest.sources:
+            if (entry.sha256, entry.options) in asked:
+                wrote |= set(entry.tables)
+    return bool(wrote) and all(asked <= found.get(name, set()) for name in wrote)
 
 
 def _stem(path: Path) -> str:
@@ -355,8 +373,3 @@ def _wire_clock(pieces: list[Piece]) -> Clock | None:
     has_trades = any(piece.kind is Kind.TRADES for piece in pieces)
     hint = _one([piece.clock for piece in pieces])
     return Clock.parse(hint) if hint is not None and has_trades else None
-
-
-def now_text() -> str:
-    """UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -39,12 +39,12 @@ class LakeFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LakeSource(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was imported, how, and how many of its rows came in."""
+    """A file that was imported, how, and into which tables."""
 
     name: str
     sha256: str
     options: str  # SHA-256 of everything that shaped the import
-    rows: int
+    tables: list[str]  # all that this import wrote
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-import msgspec
 import polars as pl
 
 from data.bars_import import EXAMPLES, QUARANTINE, Judged
@@ -68,10 +67,6 @@ def add_rows(
         reason: old_counts.get(reason, 0) + judged.counts.get(reason, 0)
         for reason in sorted({*old_counts, *judged.counts})
     }
-    taken = [
-        msgspec.structs.replace(source, rows=len(judged.frame) if len(sources) == 1 else 0)
-        for source in sources
-    ]
     manifest = Manifest(
         version=SCHEMA_VERSION,
         kind=table.kind,
@@ -84,7 +79,7 @@ def add_rows(
         bars_per_year=before.bars_per_year if before else table.bars_per_year,
         stamp="close",
         exchanges=list(exchanges),
-        sources=[*(before.sources if before else ()), *taken],
+        sources=[*(before.sources if before else ()), *sources],
         files=_merged(before.files if before else [], files),
         quarantined=counts,
         examples=_examples(before.examples if before else [], judged.examples),

@@ -20,7 +20,7 @@ from data.nbbo import Feed as QuoteFeed
 from data.nbbo import consolidate, is_national
 from data.piece import EXTRAS, OHLCV, QUOTE_SIDES, Kind
 from data.ticks import QUOTE, TRADE
-from data.units import to_units
+from data.units import fits, to_units
 
 from data.bars_import import EXAMPLES, Judged, quarantine_frame  # isort: skip
 
@@ -39,8 +39,8 @@ def judge_ticks(
     """
     names = ("price", "size") if kind is Kind.TRADES else QUOTE_SIDES
     values = {name: rows[name].fill_null(float("nan")).to_numpy() for name in names}
-    finite = np.logical_and.reduce([np.isfinite(column) for column in values.values()])
     units_of = {name: units[1] if name in _SIZES else units[0] for name in names}
+    finite = np.logical_and.reduce([fits(values[name], units_of[name]) for name in names])
     whole, off = {}, 0
     for name in names:
         whole[name], rounded = to_units(np.where(finite, values[name], 0.0), units_of[name])
@@ -49,8 +49,13 @@ def judge_ticks(
     positive = np.logical_and.reduce([column >= least for column in whole.values()])
     ts = rows["ts"].fill_null(0).to_numpy()
     flaws = np.select(
-        [ts <= 0, ~finite, ~positive],
-        [Flaw.NO_TIME.value, Flaw.NOT_A_NUMBER.value, Flaw.NON_POSITIVE.value],
+        [(rows["symbol"] == "").to_numpy(), ts <= 0, ~finite, ~positive],
+        [
+            Flaw.UNREADABLE.value,
+            Flaw.NO_TIME.value,
+            Flaw.NOT_A_NUMBER.value,
+            Flaw.NON_POSITIVE.value,
+        ],
         "",
     )
     good = pl.Series(flaws == "")

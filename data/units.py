@@ -16,6 +16,8 @@ from data.errors import InputError
 from data.money import MICRO, Instrument
 
 FINEST = 9  # Decimals looked at; a price or size with more is rounded noise.
+_LARGEST = 1e12
+_EXACT = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def text_places(values: pl.Series) -> int:
 
 def float_places(values: NDArray[np.float64]) -> int:
     """The fewest decimals that hold every value; FINEST when even they do not."""
-    values = values[np.isfinite(values)]
+    values = values[np.abs(values) < _LARGEST]  # Neither NaN nor nonsense tells anything.
     for places in range(FINEST):
         scaled = values * 10.0**places
         if np.all(np.abs(scaled - np.rint(scaled)) <= 1e-7 + 1e-15 * np.abs(scaled)):
@@ -117,16 +119,19 @@ def _coarser(units: Units) -> list[Decimal]:
     ]
 
 
+def fits(values: NDArray[np.float64], unit: Decimal) -> NDArray[np.bool_]:
+    """Whether each value is a number that its units can count."""
+    return np.abs(values) <= _EXACT * float(unit)
+
+
 def to_units(values: NDArray[np.float64], unit: Decimal) -> tuple[NDArray[np.int64], int]:
     """Nearest whole units (half to even), and how many values were no whole units.
 
-    Doubles hold 15 digits: OverflowError beyond 2**53 units, where they would not be exact.
+    The values must fit (``fits``): doubles are exact up to 2**53 units.
     """
     inverse = 1 / unit
     whole = inverse == inverse.to_integral_value()
     scaled = values * float(inverse) if whole else values / float(unit)
     rounded = np.rint(scaled)
-    if len(rounded) and np.abs(rounded).max() > 2.0**53:
-        raise OverflowError(f"a value of {np.abs(values).max()} does not fit in units of {unit}")
     off = np.abs(scaled - rounded) > 1e-6 + 1e-15 * np.abs(scaled)
     return rounded.astype(np.int64), int(off.sum())
