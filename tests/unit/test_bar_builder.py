@@ -10,12 +10,13 @@ import pytest
 
 from benchmarks.recordings import equity_quotes, equity_trades
 from data.bar_builder import BarBuilder, build_bars, warm_builder
+from data.bar_kernel import build_step, close_bar, time_step
 from data.bars import UNKNOWN
 from data.clocks import Clock
-from data.nbbo import Feed, NbboBook, consolidate
+from data.nbbo import Feed, NbboBook, consolidate, consolidate_rows
 from data.resample import resample
 from data.ticks import NBBO, QUOTE, TRADE
-from data.trade_sign import SignRule, sign_trades
+from data.trade_sign import SignRule, quote_before, sign_rows, sign_trades
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "us_equity_ticks" / "BAC"
 SECOND = 10**9
@@ -182,7 +183,24 @@ def test_read_only_and_strided_rows_give_the_same_bars():
     expected = build_bars(rows[::2].copy(), clock("tick:3"), 0, 100)
     rows.flags.writeable = False
     assert build_bars(rows[::2], clock("tick:3"), 0, 100).tobytes() == expected.tobytes()
+
+
+def test_warming_compiles_all_that_a_builder_calls():
+    compiled = [build_step, close_bar, consolidate_rows, quote_before, sign_rows, time_step]
     warm_builder()
+    before = [list(function.signatures) for function in compiled]
+    assert all(before)
+    rows = trades(*((i, 10 + i % 3, 1 + i % 2, 0) for i in range(40)))
+    quotes = np.array([(3, 1, 9, 1, 12, 1)], QUOTE)
+    quotes.flags.writeable = rows.flags.writeable = False
+    for text in ("1s", "tick:3", "volume:5", "dollar:1"):
+        builder = BarBuilder(clock(text), 1, 100, SignRule.TICK, NbboBook(2))
+        builder.push(rows[::2], quotes)
+        builder.restore(builder.snapshot())
+        builder.close_until(np.int64(50))
+        builder.flush()
+    sign_trades(rows, rule=SignRule.LEE_READY)
+    assert [list(function.signatures) for function in compiled] == before
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,7 @@ def test_a_crossed_market_is_unknown_while_it_lasts_and_a_locked_one_stands():
         (20, 1, 13, 1, 0, 0),  # crosses
         (25, 1, 14, 1, 0, 0),  # still the same crossed moment
         (30, 1, 12, 1, 0, 0),  # locks
+        (35, 1, 12, 2, 0, 0),  # still the same locked moment
         (40, 1, 11, 1, 0, 0),
         (45, 1, 12, 3, 0, 0),  # locks again
         (50, 1, 11, 1, 0, 0),
@@ -56,6 +57,7 @@ def test_a_crossed_market_is_unknown_while_it_lasts_and_a_locked_one_stands():
         (10, 10, 1, 12, 1),
         (20, 0, 0, 0, 0),
         (30, 12, 1, 12, 1),
+        (35, 12, 2, 12, 1),
         (40, 11, 1, 12, 1),
         (45, 12, 3, 12, 1),
         (50, 11, 1, 12, 1),
