@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cluster import data_commands
 from data.errors import InputError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Six agents vote, a coordinator pools, a gate decides, a paper account trades.",
 )
+app.add_typer(data_commands.app, name="data")
 
 
 def _speed(text: str) -> float:
@@ -47,7 +48,8 @@ def run_command(
         bool, typer.Option("--json", help="One JSON object as the last line of stdout.")
     ] = False,
     data: Annotated[
-        Path | None, typer.Option("--data", help="CSV of daily bars instead of the sample's.")
+        str | None,
+        typer.Option("--data", metavar="PATH|NAME", help="A file of bars or a table of the lake."),
     ] = None,
 ) -> None:
     """Run a paper-trading session of the whole cluster on recorded daily bars."""

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ class RunOptions:
     dates_per_second: float = 0.0
     seed: int = 0
     as_json: bool = False
-    data: Path | None = None
+    data: str | None = None
 
 
 def run(options: RunOptions) -> int:
@@ -56,7 +55,10 @@ def run(options: RunOptions) -> int:
     began = time.monotonic()
     settings = load_cluster()
     require_paper(load(TradingMode))
-    plan = plan_session(options.first, options.last, options.symbols, options.data, options.seed)
+    lake = Home(settings.home).path / "lake"
+    plan = plan_session(
+        options.first, options.last, options.symbols, options.data, options.seed, lake
+    )
     home = open_home(settings)
     human = Console(stderr=True) if options.as_json else Console()
     with home.lock(), stoppable():
