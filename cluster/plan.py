@@ -58,11 +58,12 @@ def plan_session(
     source: str | None,
     seed: int,
     lake: Path = Path("lake"),
+    warm_up: int = WARM_UP_DATES,
 ) -> Plan:
     """Reads and checks everything that a person may have got wrong; InputError names it.
 
     ``first`` and ``last`` are ISO dates: the first traded and the last date, both included.
-    ``source``: as in ``data.feed.open_feed``.
+    ``source``: as in ``data.feed.open_feed``. ``warm_up`` counts the data's moments.
     """
     limits = load_limits()
     starts = _date(first, "--from")
@@ -70,12 +71,12 @@ def plan_session(
     everything = open_feed(source, (), lake)
     chosen = open_feed(source, symbols, lake) if symbols else everything
     moments = np.unique(everything.bars["ts"])
-    if len(moments) <= WARM_UP_DATES:
+    if len(moments) <= warm_up:
         raise InputError(
             f"{everything.name} holds {len(moments)} {_moments(everything)}: the warm-up alone "
-            f"takes {WARM_UP_DATES}"
+            f"takes {warm_up}"
         )
-    models_from = int(moments[WARM_UP_DATES])
+    models_from = int(moments[warm_up])
     first_traded = models_from
     if starts is not None:
         first_traded = _ns(starts)

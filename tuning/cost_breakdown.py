@@ -96,12 +96,32 @@ def volatility_before(bars: Bars, symbols: int) -> Floats:
     )
 
 
+def spread_before(bars: Bars, costs: CostModel) -> Floats:
+    """Half the spread in bp (n,) as known before each bar: of its symbol's last quote, else the
+    declared one (``actors.costs.half_spread_bps``)."""
+    order = np.argsort(bars["symbol"], kind="stable")
+    symbol, bid, ask = (bars[name][order] for name in ("symbol", "bid", "ask"))
+    first = np.append(True, symbol[1:] != symbol[:-1])
+    bid, ask = np.roll(bid, 1), np.roll(ask, 1)
+    quoted = ~first & (bid > 0) & (ask >= bid)
+    spread = np.full(len(bars), costs.half_spread_bps)
+    spread[order[quoted]] = 1e4 * (ask - bid)[quoted] / (ask + bid)[quoted]
+    return spread
+
+
 def with_split(
-    fill: FillRow, costs: CostModel, open_ticks: int, volume: int, sigma: float, tick: Decimal
+    fill: FillRow,
+    costs: CostModel,
+    open_ticks: int,
+    volume: int,
+    spread_bps: float,
+    sigma: float,
+    tick: Decimal,
 ) -> FillRow:
     """``fill`` with the price that it is measured against and the model's three terms.
 
-    ``open_ticks`` and ``volume`` > 0 are the filling bar's, ``sigma`` per bar as known before it.
+    ``open_ticks`` and ``volume`` > 0 are the filling bar's; ``spread_bps``, half the spread, and
+    ``sigma``, per bar, as known before it.
     ValueError for a fill in a bar without volume.
     """
     if volume <= 0:
@@ -112,7 +132,7 @@ def with_split(
     half_spread, slippage, pushed = (
         _EXACT.multiply(notional, fraction).quantize(_MICRO, context=_EXACT)
         for fraction in (
-            Decimal(costs.half_spread_bps) * _BASIS_POINT,
+            Decimal(spread_bps) * _BASIS_POINT,
             Decimal(costs.slippage_bps) * _BASIS_POINT,
             Decimal(impact),
         )
@@ -135,6 +155,7 @@ def split_fills(
     not among them keeps no reference.
     """
     sigma = volatility_before(bars, len(symbols))
+    spread = spread_before(bars, costs)
     number = {symbol: i for i, symbol in enumerate(symbols)}
     fills = list(fills)
     moments = np.fromiter((fill.ts for fill in fills), np.int64, len(fills))
@@ -148,7 +169,8 @@ def split_fills(
         if row is not None:
             bar = bars[row]
             opened, volume = int(bar["open"]), int(bar["volume"])
-            fill = with_split(fill, costs, opened, volume, float(sigma[row]), tick)  # noqa: PLW2901
+            known = float(spread[row]), float(sigma[row])
+            fill = with_split(fill, costs, opened, volume, *known, tick)  # noqa: PLW2901
         split.append(fill)
     return split
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from actors.checks import Code, Verdict
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+SmallInts = NDArray[np.signedinteger[Any]]
 
 MICRO = 1_000_000
 VERDICTS = tuple(verdict.name.lower() for verdict in Verdict)  # by their numbers
@@ -112,11 +114,11 @@ class SessionResult:
     d_close: Ints  # (D,) ticks; includes the warm-up, from which volatility is measured
     d_p: Floats  # (D, 3) pooled (down, flat, up); zeros where nobody was awake
     d_votes: Floats  # (D, n, 3); read only where the status is VOTED
-    d_status: Ints  # (D, n) actors.contract.Status
+    d_status: SmallInts  # (D, n) actors.contract.Status
     # Names are turned into numbers at once: a million of them would be slow and large.
-    d_verdict: Ints | tuple[str, ...]  # (D,) actors.checks.Verdict, the index into VERDICTS
-    d_code: Ints | tuple[str, ...]  # (D,) actors.checks.Code
-    d_reason: Ints | None = None  # (D, n) actors.contract.Reason of each abstention, if known
+    d_verdict: SmallInts | tuple[str, ...]  # (D,) actors.checks.Verdict, the index into VERDICTS
+    d_code: SmallInts | tuple[str, ...]  # (D,) actors.checks.Code
+    d_reason: SmallInts | None = None  # (D, n) actors.contract.Reason of each abstention, if known
 
     orders: tuple[OrderRow, ...] = ()
     fills: tuple[FillRow, ...] = ()
