@@ -150,23 +150,17 @@ def regime(state, at, out):
 @inline_njit
 def mix(params, state, at, out):
     """Adds the champions' weighted forecasts into out[:3]; returns how many spoke."""
-    sigma = math.sqrt(state[_VARIANCE] / state[_WEIGHT])
+    heard, spoke = _signals(params, state, at, out)
+    trend, vol = out[_EFFICIENCY], out[_VOL_REGIME]
     total, p0, p1, p2 = 0.0, 0.0, 0.0, 0.0
-    spoke = 0
     for i in range(params.shape[0] // CHAMPION_WIDTH):
-        row, slot = i * CHAMPION_WIDTH, _SLOTS + i * _SLOT_WIDTH
-        first, second = params[row + FIRST], params[row + SECOND]
-        ready, value = rule_signal(int(params[row]), first, second, state, slot + _OWNER, at, sigma)
-        if not ready:
-            continue
-        spoke += 1
-        out[_SIGNALS + i] = value
-        e0, e1, e2, weight = _voice(params, row, value, out)
-        total += weight
-        share = weight / (e0 + e1 + e2)
-        p0 += share * e0
-        p1 += share * e1
-        p2 += share * e2
+        if heard >> i & 1:
+            e0, e1, e2, weight = _voice(params, i * CHAMPION_WIDTH, out[_SIGNALS + i], trend, vol)
+            total += weight
+            share = weight / (e0 + e1 + e2)
+            p0 += share * e0
+            p1 += share * e1
+            p2 += share * e2
     if spoke > 0:
         out[0], out[1], out[2] = p0 / total, p1 / total, p2 / total
     out[_MIXED] = total
@@ -174,7 +168,23 @@ def mix(params, state, at, out):
 
 
 @inline_njit
-def _voice(params, row, signal, out):
+def _signals(params, state, at, out):
+    """Writes the signals of the champions that speak; returns them as bits, and their number."""
+    sigma = math.sqrt(state[_VARIANCE] / state[_WEIGHT])
+    heard, spoke = 0, 0
+    for i in range(params.shape[0] // CHAMPION_WIDTH):
+        row, slot = i * CHAMPION_WIDTH, _SLOTS + i * _SLOT_WIDTH
+        first, second = params[row + FIRST], params[row + SECOND]
+        ready, value = rule_signal(int(params[row]), first, second, state, slot + _OWNER, at, sigma)
+        if ready:
+            out[_SIGNALS + i] = value
+            heard |= 1 << i
+            spoke += 1
+    return heard, spoke
+
+
+@inline_njit
+def _voice(params, row, signal, trend, vol):
     """The champion's link (``actors.link``) unnormalised, and its weight in this regime.
 
     Four exponentials in one call: this is why the link stands here once more for one feature.
@@ -185,9 +195,7 @@ def _voice(params, row, signal, out):
     v1 = params[base + 2] + params[base + 3] * x
     v2 = params[base + 4] + params[base + 5] * x
     top = max(v0, v1, v2)
-    taste = (
-        params[row + TREND_TASTE] * out[_EFFICIENCY] + params[row + VOL_TASTE] * out[_VOL_REGIME]
-    )
+    taste = params[row + TREND_TASTE] * trend + params[row + VOL_TASTE] * vol
     return exp4(
         max(v0 - top, -EXP_LIMIT),
         max(v1 - top, -EXP_LIMIT),

@@ -127,8 +127,11 @@ def _rank_amihud(state, evidence):
 
 
 @inline_njit
-def _rank_kyle(state, count, evidence):
-    """Kyle's lambda, the centred rank of lambda x mean volume, and the last bar's residual."""
+def _rank_kyle(state, count, traded, evidence):
+    """Kyle's lambda, the centred rank of lambda x mean volume, and the last bar's residual.
+
+    ``traded`` is the volume of the last VWAP_WINDOW bars.
+    """
     if count < KYLE_WINDOW:
         return 0.0, 0.0
     place = ring_place(count, _RING)
@@ -147,7 +150,6 @@ def _rank_kyle(state, count, evidence):
         residual = (change - start - slope * flow) / deviation
         # No residual of n can exceed sqrt(n) deviations; rounding of a perfect fit could.
         residual = min(max(residual, -_WIDEST), _WIDEST)
-    traded = window_sum(state, window_start(_VOLUMES, _RING, place, VWAP_WINDOW), VWAP_WINDOW)
     state[_IMPACTS] += 1.0
     impact = slope * (traded / VWAP_WINDOW)
     return _put_and_rank(state, _IMPACT_RING, int(state[_IMPACTS]), impact), residual
@@ -161,16 +163,23 @@ def _put_and_rank(state, base, count, value):
 
 
 @inline_njit
-def _imbalance(state, place, n, scale):
-    """``scale`` x net share of buying over ``n`` bars; 0 when nothing was traded."""
-    volume = window_sum(state, window_start(_VOLUMES, _RING, place, n), n)
-    if volume <= 0.0:
-        return 0.0
-    return scale * window_sum(state, window_start(_FLOWS, _RING, place, n), n) / volume
+def _traded(state, count, n):
+    """Volume of the last ``n`` bars."""
+    start = window_start(_VOLUMES, _RING, ring_place(count, _RING), n)
+    return window_sum(state, start, n)
 
 
 @inline_njit
-def _prices(state, count, x):
+def _imbalance(state, count, n, scale, traded):
+    """``scale`` x net share of buying over ``n`` bars; 0 when nothing was traded."""
+    if traded <= 0.0:
+        return 0.0
+    start = window_start(_FLOWS, _RING, ring_place(count, _RING), n)
+    return scale * window_sum(state, start, n) / traded
+
+
+@inline_njit
+def _prices(state, count, traded, x):
     """Writes the flow and VWAP features; False where price or volume does not vary."""
     place = ring_place(count, _RING)
     sigma = math.sqrt(state[_VARIANCE] / state[_WEIGHT])
@@ -179,11 +188,12 @@ def _prices(state, count, x):
         window_start(_PRICES, _RING, place, VWAP_WINDOW),
         window_start(_VOLUMES, _RING, place, VWAP_WINDOW),
         VWAP_WINDOW,
+        traded,
     )
     if sigma <= _STILL or mean_price <= 0.0:
         return False
-    x[0] = _imbalance(state, place, _SHORT, _SHORT_SCALE)
-    x[1] = _imbalance(state, place, VWAP_WINDOW, _LONG_SCALE)
+    x[0] = _imbalance(state, count, _SHORT, _SHORT_SCALE, _traded(state, count, _SHORT))
+    x[1] = _imbalance(state, count, VWAP_WINDOW, _LONG_SCALE, traded)
     x[2] = math.log(state[_LAST] / mean_price) / (sigma * _VWAP_SCALE)
     return True
 
@@ -194,12 +204,13 @@ def step(params, state, bar, out):
     count = _take_bar(state, bar)
     x = out[OUT_FIXED:]
     x[3] = _rank_amihud(state, x)
-    x[4], x[5] = _rank_kyle(state, count, x)
+    traded = _traded(state, count, VWAP_WINDOW) if count >= VWAP_WINDOW else 0.0
+    x[4], x[5] = _rank_kyle(state, count, traded, x)
     out[STATUS] = _ABSTAINED
     if count <= WARM_UP:
         out[REASON] = _WARMING_UP
         return
-    if not _prices(state, count, x):
+    if not _prices(state, count, traded, x):
         out[REASON] = _DEGENERATE
         return
     x[6] = x[0] * x[3]

@@ -111,10 +111,15 @@ def _moments(builder: Any, at: Step) -> list[Any]:
 
 
 def _counts(builder: Any, at: Step) -> list[Any]:
+    """Both stretches, each in a sum of its own: two short chains instead of a long one."""
+    return [_count(builder, at.x, at.a, at.sums[0]), _count(builder, at.y, at.a, at.sums[1])]
+
+
+def _count(builder: Any, x: Any, a: Any, sums: Any) -> Any:
     # A true comparison is -1 in every bit.
-    below = builder.sext(builder.fcmp_ordered("<", at.x, at.a), LONGS)
-    up_to = builder.sext(builder.fcmp_ordered("<=", at.x, at.a), LONGS)
-    return [builder.sub(at.sums[0], builder.add(below, up_to))]
+    below = builder.sext(builder.fcmp_ordered("<", x, a), LONGS)
+    up_to = builder.sext(builder.fcmp_ordered("<=", x, a), LONGS)
+    return builder.sub(builder.sub(sums, below), up_to)
 
 
 fold_sum = _fold(_sum, [DOUBLES])  # sum x
@@ -124,4 +129,4 @@ fold_distance = _fold(_distance, [DOUBLES])  # sum |x - y|
 fold_product = _fold(_product, [DOUBLES])  # sum x y
 fold_squares = _fold(_squares, [DOUBLES])  # sum (x - a)^2
 fold_moments = _fold(_moments, [DOUBLES] * 3)  # sum (x-a)^2, sum (x-a)(y-b), sum (y-b)^2
-fold_counts = _fold(_counts, [LONGS])  # how many x < a and how many x <= a, together
+fold_counts = _fold(_counts, [LONGS] * 2)  # how many x < a plus how many x <= a; the same of y

@@ -74,12 +74,11 @@ def typical_price(high, low, close):
 
 
 @proven_inline_njit
-def volume_weighted_price(state, prices, volumes, n):
+def volume_weighted_price(state, prices, volumes, n, traded):
     """Rolling VWAP = sum P V / sum V over ``n`` bars; 0 when nothing was traded.
 
-    ``prices`` and ``volumes`` are the starts of two windows.
+    ``prices`` and ``volumes`` are the starts of two windows, ``traded`` is the sum of the second.
     """
-    traded = window_sum(state, volumes, n)
     if traded <= 0.0:
         return 0.0
     return window_product(state, prices, volumes, n) / traded

@@ -127,8 +127,10 @@ def window_rank(state, start, n, value):
 @proven_inline_njit
 def _twice_below(state, start, n, value):
     """Twice the number of values below ``value``, ties once."""
-    twice = fold_counts(state, start, start, n // 4, value, 0.0)[0]
-    for i in range(start + n - n % 4, start + n):
+    fours = n // 8
+    first, second = fold_counts(state, start, start + 4 * fours, fours, value, 0.0)
+    twice = first + second
+    for i in range(start + 8 * fours, start + n):
         twice += _twice(state[i], value)
     return twice
 

@@ -52,12 +52,13 @@ def test_vwap_equals_the_plain_formula():
     prices, volumes = RNG.uniform(10, 20, 17), RNG.uniform(0, 5, 17)
     state = np.concatenate([prices, volumes])
     expected = np.average(prices[-6:], weights=volumes[-6:])
-    assert m.volume_weighted_price(state, 11, 28, 6) == pytest.approx(expected, rel=1e-13)
+    traded = volumes[-6:].sum()
+    assert m.volume_weighted_price(state, 11, 28, 6, traded) == pytest.approx(expected, rel=1e-13)
 
 
 def test_vwap_without_trades_is_zero():
     state = np.concatenate([np.full(5, 10.0), np.zeros(5)])
-    assert m.volume_weighted_price(state, 0, 5, 5) == 0.0
+    assert m.volume_weighted_price(state, 0, 5, 5, 0.0) == 0.0
 
 
 def test_kyle_equals_linregress():
