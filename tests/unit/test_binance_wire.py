@@ -51,8 +51,8 @@ def by_kind(pieces: list[Piece]) -> dict[Kind, Piece]:
 
 
 def test_trades_carry_the_venues_time_and_flag(tmp_path: Path) -> None:
-    found = read_wire(write(tmp_path, trade(2000, 2, "100.1", "0.5", True), trade(1000, 1, "99.90",
-                                                                                 "2", False)))  # fmt: skip
+    later, earlier = trade(2000, 2, "100.1", "0.5", True), trade(1000, 1, "99.90", "2", False)
+    found = read_wire(write(tmp_path, later, earlier))
     assert [piece.kind for piece in found] == [Kind.TRADES]
     rows = found[0].frame.to_dicts()
     assert [(r["ts"], r["price"], r["size"], r["side"], r["row"]) for r in rows] == [
@@ -76,10 +76,9 @@ def test_a_trade_sent_twice_is_refused_once(tmp_path: Path) -> None:
 
 
 def test_spot_quotes_get_the_time_of_the_next_message_that_has_one(tmp_path: Path) -> None:
-    path = write(
-        tmp_path, quote(1), trade(1000, 1), quote(2), quote(3), depth(1500), quote(4), trade(1600, 2),
-        quote(5),
-    )  # fmt: skip
+    messages = [quote(1), trade(1000, 1), quote(2), quote(3), depth(1500)]
+    messages += [quote(4), trade(1600, 2), quote(5)]
+    path = write(tmp_path, *messages)
     found = by_kind(read_wire(path))
     # A trade of T 1000 was sent at E 1001: no quote is dated before it can have been made.
     assert found[Kind.QUOTES].frame["ts"].to_list() == [

@@ -83,8 +83,9 @@ def test_equity_ticks_leave_out_what_the_source_suspects(tmp_path: Path) -> None
 
 
 def test_crypto_is_not_scaled_and_in_utc(tmp_path: Path) -> None:
-    path = write(tmp_path, "crypto/coinbase/minute/btcusd/20180404_trade.zip",
-                 "20180404_btcusd_minute_trade.csv", "60000,6060,6060.5,6048.83,6049.68,6.72\n")  # fmt: skip
+    text = "60000,6060,6060.5,6048.83,6049.68,6.72\n"
+    folder, inner = "crypto/coinbase/minute/btcusd", "20180404_btcusd_minute_trade.csv"
+    path = write(tmp_path, f"{folder}/20180404_trade.zip", inner, text)
     piece = read_lean(path, None)
     assert piece.frame.row(0) == (
         1, utc("2018-04-04 00:01"), "BTCUSD", 6060.0, 6060.5, 6048.83, 6049.68, 6.72,

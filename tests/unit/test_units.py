@@ -106,7 +106,7 @@ def test_what_fits() -> None:
 
 @pytest.mark.parametrize("text", ["abc", "0", "-1", "nan", "inf", ""])
 def test_a_unit_is_a_positive_number(text: str) -> None:
-    with pytest.raises(InputError, match="--tick .* is not a positive number"):
+    with pytest.raises(InputError, match=r"--tick .* is not a positive number"):
         parse_unit(text, "--tick")
     assert parse_unit("0.010", "--tick") == Decimal("0.01")
     assert parse_unit(None, "--tick") is None
