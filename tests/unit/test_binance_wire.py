@@ -42,7 +42,7 @@ def write(folder: Path, *messages: dict | str) -> Path:
     path = folder / "wire.gz"
     lines = [m if isinstance(m, str) else f"{RECEIVED + i} {json.dumps(m)}"
              for i, m in enumerate(messages)]  # fmt: skip
-    path.write_bytes(gzip.compress("\n".join(lines).encode()))
+    path.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
     return path
 
 

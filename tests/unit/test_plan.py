@@ -152,7 +152,7 @@ def test_a_table_of_the_lake_gives_the_session_its_units(tmp_path: Path) -> None
     assert (config.tick, config.micro_per_tick, config.currency) == ("0.1", 100, "USDT")
     assert (config.group, config.symbols) == ("crypto", ["BTCUSDT"])
     assert config.bars_per_year == config.sizing["bars_per_year"] == 31_536_000
-    with pytest.raises(InputError, match="'coin' is neither a file nor a table .* holds coins"):
+    with pytest.raises(InputError, match=r"'coin' is neither a file nor a table .* holds coins"):
         plan_session(None, None, (), "coin", 7, tmp_path / "lake")
 
 
