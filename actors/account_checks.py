@@ -12,7 +12,6 @@ minimum size, and allowed in every state; never from precision or the position's
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from actors.checks import (
     APPROVED,
@@ -29,6 +28,7 @@ from actors.checks import (
     then,
 )
 from actors.costs import commission_micro
+from data.compiled import lean_njit
 from data.money import PPM, add_checked, floor_ppm, multiply_checked
 
 ORDER = np.dtype(
@@ -58,7 +58,7 @@ _DAILY_LOSS, _DRAWDOWN = int(Code.DAILY_LOSS), int(Code.DRAWDOWN)
 _REDUCING_ONLY, _PRECISION = int(Code.REDUCING_ONLY), int(Code.PRECISION)
 
 
-@njit(cache=True)
+@lean_njit
 def exposure_before(order):
     """The position that this order could meet at worst, on its own side."""
     if order.side > 0:
@@ -66,7 +66,7 @@ def exposure_before(order):
     return add_checked(order.position, -order.open_sells)
 
 
-@njit(cache=True)
+@lean_njit
 def loss_reached(limit_ppm, start_micro, equity_micro):
     """True when the loss since ``start_micro`` is at or beyond its limit; without a start, too."""
     if start_micro <= 0:
@@ -74,7 +74,7 @@ def loss_reached(limit_ppm, start_micro, equity_micro):
     return add_checked(start_micro, -equity_micro) >= floor_ppm(start_micro, limit_ppm)
 
 
-@njit(cache=True)
+@lean_njit
 def check_short(limits, order, lots):
     """A sell may go to zero and, unless shorts are allowed, not through it."""
     if order.side > 0 or limits.allow_short == 1:
@@ -82,7 +82,7 @@ def check_short(limits, order, lots):
     return at_most(lots, max(exposure_before(order), 0), _SHORT)
 
 
-@njit(cache=True)
+@lean_njit
 def check_loss(limit_ppm, start_micro, order, lots, code):
     """Daily loss and drawdown: beyond the limit only reductions pass."""
     if not loss_reached(limit_ppm, start_micro, order.equity_micro):
@@ -90,7 +90,7 @@ def check_loss(limit_ppm, start_micro, order, lots, code):
     return at_most(lots, reducing_lots(exposure_before(order), order.side, lots), code)
 
 
-@njit(cache=True)
+@lean_njit
 def check_exposure(order, lots, cap_micro, code):
     """Resulting |position| * worst price <= cap; the reducing part always passes."""
     before = exposure_before(order)
@@ -102,7 +102,7 @@ def check_exposure(order, lots, cap_micro, code):
     return at_most(lots, add_checked(abs(before), most), code)
 
 
-@njit(cache=True)
+@lean_njit
 def affordable_lots(costs, free_micro, lot_micro):
     """The most lots whose price and commission fit into ``free_micro``."""
     if free_micro <= costs.commission_min_micro:
@@ -114,7 +114,7 @@ def affordable_lots(costs, free_micro, lot_micro):
     return min(by_minimum, free_micro // each)
 
 
-@njit(cache=True)
+@lean_njit
 def reserve_micro(costs, side, lots, limit_price, micro_per_tick):
     """Cash that an open order holds back: a buy's worst price and commission, a sell's nothing."""
     if side < 0 or lots <= 0:
@@ -123,7 +123,7 @@ def reserve_micro(costs, side, lots, limit_price, micro_per_tick):
     return add_checked(price, commission_micro(costs, lots, price))
 
 
-@njit(cache=True)
+@lean_njit
 def check_cash(costs, order, lots):
     """Cash stays non-negative at the worst price; a sell must at least pay its commission."""
     free = add_checked(order.cash_micro, -order.reserved_micro)
@@ -135,7 +135,7 @@ def check_cash(costs, order, lots):
     return all_or_none(net >= 0 or add_checked(max(free, 0), net) >= 0, lots, _CASH)
 
 
-@njit(cache=True)
+@lean_njit
 def check_order(limits, costs, order):
     """Judges one ``ORDER`` record; returns (verdict, code, lots) with 0 <= lots <= order.lots."""
     verdict, code, lots = check_precision(order.limit_price, order.lots)
@@ -160,7 +160,7 @@ def check_order(limits, costs, order):
     return then(verdict, code, result)
 
 
-@njit(cache=True)
+@lean_njit
 def _losses(limits, order, verdict, code, lots):
     result = check_loss(limits.max_daily_loss_ppm, order.day_start_micro, order, lots, _DAILY_LOSS)
     verdict, code, lots = then(verdict, code, result)
@@ -168,7 +168,7 @@ def _losses(limits, order, verdict, code, lots):
     return then(verdict, code, result)
 
 
-@njit(cache=True)
+@lean_njit
 def _exposures(limits, order, verdict, code, lots):
     equity = max(order.equity_micro, 0)
     cap = limits.max_position_notional_micro

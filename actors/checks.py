@@ -13,8 +13,7 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 
-from numba import njit
-
+from data.compiled import lean_njit
 from data.money import add_checked, floor_ppm, multiply_checked
 
 
@@ -117,7 +116,7 @@ _C_HALTED, _C_REDUCING, _C_LOCKED = (
 _C_PRECISION, _C_COLLAR = int(Code.PRECISION), int(Code.COLLAR)
 
 
-@njit(cache=True)
+@lean_njit
 def reducing_lots(position, side, lots):
     """How many of ``lots`` only bring ``position`` nearer to zero."""
     if side * position >= 0:
@@ -125,7 +124,7 @@ def reducing_lots(position, side, lots):
     return min(lots, abs(position))
 
 
-@njit(cache=True)
+@lean_njit
 def at_most(lots, allowed, code):
     """The common end of a check: approved, reduced to ``allowed`` or denied with ``code``.
 
@@ -140,13 +139,13 @@ def at_most(lots, allowed, code):
     return DENIED, code, 0
 
 
-@njit(cache=True)
+@lean_njit
 def all_or_none(passes, lots, code):
     """A check that knows no part: all lots or none."""
     return at_most(lots, lots if passes else 0, code)
 
 
-@njit(cache=True)
+@lean_njit
 def then(verdict, code, result):
     """Chains a check's ``result`` to what was judged before: only an objection replaces it."""
     if result[0] != APPROVED:
@@ -154,35 +153,35 @@ def then(verdict, code, result):
     return verdict, code, result[2]
 
 
-@njit(cache=True)
+@lean_njit
 def check_quorum(limits, agents_awake, awake_weight, lots):
     passes = agents_awake >= limits.min_agents and awake_weight >= limits.min_weight_share
     return all_or_none(passes, lots, _C_NO_QUORUM)
 
 
-@njit(cache=True)
+@lean_njit
 def check_dissent(limits, dissent, lots):
     return all_or_none(dissent <= limits.max_dissent, lots, _C_DISSENT)
 
 
-@njit(cache=True)
+@lean_njit
 def check_staleness(limits, staleness_seconds, lots):
     """A bar from the future (negative age) is as wrong as an old one."""
     passes = 0.0 <= staleness_seconds <= limits.max_staleness_seconds
     return all_or_none(passes, lots, _C_STALE)
 
 
-@njit(cache=True)
+@lean_njit
 def check_lock(locked, lots):
     return all_or_none(locked == 0, lots, _C_LOCKED)
 
 
-@njit(cache=True)
+@lean_njit
 def check_rate(limits, orders_last_minute, lots):
     return all_or_none(orders_last_minute < limits.max_orders_per_minute, lots, _C_RATE)
 
 
-@njit(cache=True)
+@lean_njit
 def check_state(state, position, side, lots):
     """HALTED stops all; REDUCING lets the reducing part through; unknown states stop all."""
     if state == _ACTIVE:
@@ -192,7 +191,7 @@ def check_state(state, position, side, lots):
     return DENIED, _C_HALTED, 0
 
 
-@njit(cache=True)
+@lean_njit
 def check_toxicity(limits, toxicity, position, side, lots):
     """Toxic flow stops increases only: leaving is always allowed."""
     if toxicity <= limits.max_toxicity:
@@ -200,7 +199,7 @@ def check_toxicity(limits, toxicity, position, side, lots):
     return at_most(lots, reducing_lots(position, side, lots), _C_TOXIC)
 
 
-@njit(cache=True)
+@lean_njit
 def check_volatility(limits, sigma, position, side, lots):
     """Wild symbols may be left, not entered."""
     if sigma <= limits.max_sigma:
@@ -208,7 +207,7 @@ def check_volatility(limits, sigma, position, side, lots):
     return at_most(lots, reducing_lots(position, side, lots), _C_VOLATILITY)
 
 
-@njit(cache=True)
+@lean_njit
 def check_order_notional(limits, equity_micro, lot_micro, lots):
     """At most the notional, and the fraction of equity, that ONE order may have."""
     cap = min(
@@ -217,7 +216,7 @@ def check_order_notional(limits, equity_micro, lot_micro, lots):
     return at_most(lots, cap // lot_micro, _C_ORDER)
 
 
-@njit(cache=True)
+@lean_njit
 def check_min_notional(limits, lot_micro, position, side, lots):
     """Too small to send, unless it closes the position to the last lot."""
     if lots == reducing_lots(position, side, lots) and lots == abs(position):
@@ -226,7 +225,7 @@ def check_min_notional(limits, lot_micro, position, side, lots):
     return all_or_none(passes, lots, _C_MIN)
 
 
-@njit(cache=True)
+@lean_njit
 def check_precision(limit_price, lots):
     """Whole positive numbers: ticks and lots are integers, so only their sign can be wrong."""
     if limit_price > 0 and lots > 0:
@@ -234,7 +233,7 @@ def check_precision(limit_price, lots):
     return DENIED, _C_PRECISION, 0
 
 
-@njit(cache=True)
+@lean_njit
 def collar_price(limits, side, reference):
     """The worst price, in ticks, that an order may accept: never looser than the collar."""
     width = floor_ppm(reference, limits.collar_ppm)
@@ -243,19 +242,19 @@ def collar_price(limits, side, reference):
     return max(reference - width, 1)
 
 
-@njit(cache=True)
+@lean_njit
 def check_collar(limits, side, limit_price, reference, lots):
     worst = collar_price(limits, side, reference)
     passes = limit_price <= worst if side > 0 else limit_price >= worst
     return all_or_none(passes, lots, _C_COLLAR)
 
 
-@njit(cache=True)
+@lean_njit
 def lot_notional(price, micro_per_tick):
     """Micro-units of one lot at ``price`` ticks."""
     return multiply_checked(price, micro_per_tick)
 
 
-@njit(cache=True)
+@lean_njit
 def finite(value):
     return not (math.isnan(value) or math.isinf(value))

@@ -2,6 +2,7 @@
 
 One-way cost as a fraction of notional =
     half spread + slippage + Y sigma sqrt(Q / V) + commission / notional
+The half spread is that of the last quote before the fill, the declared one where none is known.
 The third term is the square-root impact law (Toth et al., Phys. Rev. X 1, 021006, 2011): Q lots
 against V lots of volume in a bar whose log return has standard deviation sigma.
 """
@@ -12,8 +13,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from data.compiled import lean_njit
 from data.money import MICRO, PPM, add_checked, div_half_even, floor_ppm, multiply_checked
 
 COSTS = np.dtype(
@@ -58,7 +59,7 @@ class CostModel:
         return row[0]
 
 
-@njit(cache=True)
+@lean_njit
 def commission_micro(costs, lots, notional):
     """Commission of one fill of ``lots`` > 0 for ``notional`` micro-units; none for 0 lots.
 
@@ -72,31 +73,43 @@ def commission_micro(costs, lots, notional):
     return max(costs.commission_min_micro, add_checked(add_checked(whole, part), per_lot))
 
 
-@njit(cache=True)
+@lean_njit
 def participation_lots(costs, volume):
     """The most lots that one order may take of a bar with ``volume`` lots."""
     return floor_ppm(max(volume, 0), costs.participation_cap_ppm)
 
 
-@njit(cache=True)
-def price_cost_fraction(costs, sigma, lots, volume):
+@lean_njit
+def half_spread_bps(costs, bid, ask):
+    """Half the spread in bp of the middle, from a quote in ticks; the declared one without a quote.
+
+    A quote is known when both sides are above 0 and not crossed (``data.bars.UNKNOWN`` is -1).
+    """
+    if bid > 0 and ask >= bid:
+        return 1e4 * float(ask - bid) / float(ask + bid)
+    return costs.half_spread_bps
+
+
+@lean_njit
+def price_cost_fraction(costs, spread_bps, sigma, lots, volume):
     """Half spread + slippage + impact, as a fraction of price; infinite when nothing traded."""
     if volume <= 0:
         return math.inf
     impact = costs.impact_y * sigma * math.sqrt(max(lots, 0) / volume)
-    return (costs.half_spread_bps + costs.slippage_bps) * 1e-4 + impact
+    return (spread_bps + costs.slippage_bps) * 1e-4 + impact
 
 
-@njit(cache=True)
-def cost_fraction(costs, sigma, lots, volume, lot_micro):
+@lean_njit
+def cost_fraction(costs, spread_bps, sigma, lots, volume, lot_micro):
     """Expected one-way cost of ``lots`` > 0 as a fraction of notional, commission included.
 
-    ``sigma`` per bar, ``volume`` lots per bar, ``lot_micro`` the notional of one lot. Infinite
-    when the bar had no volume or the lot is worth nothing: then no edge can pay for it.
+    ``spread_bps`` is half the spread, ``sigma`` per bar, ``volume`` lots per bar, ``lot_micro``
+    the notional of one lot. Infinite when the bar had no volume or the lot is worth nothing: then
+    no edge can pay for it.
     """
     if lots <= 0 or lot_micro <= 0:
         return math.inf
     notional = float(lot_micro) * float(lots)
     fee = float(costs.commission_per_lot_micro) * lots + costs.commission_ppm * 1e-6 * notional
     fee = max(float(costs.commission_min_micro), fee) / notional
-    return price_cost_fraction(costs, sigma, lots, volume) + fee
+    return price_cost_fraction(costs, spread_bps, sigma, lots, volume) + fee

@@ -25,7 +25,7 @@ from actors.gate_store import (
     read_view,
     take_epoch,
 )
-from actors.judge import INTENT, judge_intent
+from actors.judge import INTENT, judge_intent, set_account, set_forecast, set_market
 from actors.limits import recorded_limits
 from actors.sizing import SizingParams
 from data.journal import OPERATIONS, Head, account_chain, cell_chain, next_record
@@ -92,24 +92,36 @@ def intent(
     holding: Holding,
 ) -> np.void:
     """One INTENT record: the decision's forecast beside the account's view."""
-    row = np.zeros(1, INTENT)
-    row["p_down"], row["p_flat"], row["p_up"] = decision.p
-    row["dissent"] = decision.dissent
-    row["agents_awake"] = decision.agents_awake
-    row["awake_weight"] = decision.awake_weight
-    row["sigma"] = decision.sigma
-    row["toxicity"] = decision.toxicity
-    row["staleness_seconds"] = (clock_ns - decision.ts) / 1e9
-    row["trading_allowed"] = int(decision.ts >= config.first_traded)
-    row["locked"] = int(holding.locked)
-    row["state"] = view.state
-    row["equity_micro"] = view.equity_micro
-    row["position"] = holding.lots + holding.open_lots
-    row["close"] = decision.close
-    row["micro_per_tick"] = config.micro_per_tick
-    row["volume"] = decision.volume
-    row["orders_last_minute"] = view.orders_last_minute
-    return row[0]
+    row = np.zeros(1, INTENT)[0]
+    set_forecast(
+        row,
+        np.array(decision.p),
+        decision.dissent,
+        decision.agents_awake,
+        decision.awake_weight,
+        decision.sigma,
+        decision.toxicity,
+    )
+    set_market(
+        row,
+        clock_ns,
+        decision.ts,
+        config.first_traded,
+        decision.close,
+        decision.volume,
+        decision.bid,
+        decision.ask,
+        config.micro_per_tick,
+    )
+    set_account(
+        row,
+        view.equity_micro,
+        view.state,
+        holding.lots + holding.open_lots,
+        int(holding.locked),
+        view.orders_last_minute,
+    )
+    return row
 
 
 class Gate:

@@ -12,7 +12,6 @@ flow, wild volatility and the state REDUCING stop increases and let a reduction 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from actors.checks import (
     APPROVED,
@@ -34,7 +33,9 @@ from actors.checks import (
     lot_notional,
     then,
 )
+from actors.costs import half_spread_bps
 from actors.sizing import SIZE_OK, inside_band, pays, target_fraction, target_lots
+from data.compiled import lean_njit
 from data.money import INT64_MAX, floor_ppm
 
 INTENT = np.dtype(
@@ -56,9 +57,15 @@ INTENT = np.dtype(
         ("close", "<i8"),  # ticks
         ("micro_per_tick", "<i8"),
         ("volume", "<i8"),  # lots of the bar
+        ("bid", "<i8"),  # ticks at the bar's close; UNKNOWN without a quote
+        ("ask", "<i8"),
         ("orders_last_minute", "<i8"),
     ]
 )
+
+# Toxicity that nobody measured: outside its range, so the gate denies the intent as INVALID and
+# leaves the position as it is.
+UNMEASURED = -1.0
 
 _INVALID, _PRECISION, _WARMING = int(Code.INVALID), int(Code.PRECISION), int(Code.WARMING_UP)
 _NO_EDGE, _NO_CHANGE = int(Code.NO_EDGE), int(Code.NO_CHANGE)
@@ -66,7 +73,42 @@ _SHORT, _CONCENTRATION = int(Code.SHORT), int(Code.CONCENTRATION)
 _NONE = int(Code.NONE)
 
 
-@njit(cache=True)
+@lean_njit
+def set_forecast(intent, p, dissent, agents_awake, awake_weight, sigma, toxicity):
+    """Writes what the pool says of one symbol to an ``INTENT`` record; ``p`` (3,)."""
+    intent.p_down = p[0]
+    intent.p_flat = p[1]
+    intent.p_up = p[2]
+    intent.dissent = dissent
+    intent.agents_awake = agents_awake
+    intent.awake_weight = awake_weight
+    intent.sigma = sigma
+    intent.toxicity = toxicity
+
+
+@lean_njit
+def set_market(intent, clock_ns, ts, first_traded, close, volume, bid, ask, micro_per_tick):
+    """Writes what is known of the symbol's market at the session clock, ns; quotes in ticks."""
+    intent.staleness_seconds = (clock_ns - ts) / 1e9
+    intent.trading_allowed = 1 if ts >= first_traded else 0
+    intent.close = close
+    intent.volume = volume
+    intent.bid = bid
+    intent.ask = ask
+    intent.micro_per_tick = micro_per_tick
+
+
+@lean_njit
+def set_account(intent, equity_micro, state, position, locked, orders_last_minute):
+    """Writes the account's committed view; ``position`` in lots, open orders included."""
+    intent.equity_micro = equity_micro
+    intent.state = state
+    intent.position = position
+    intent.locked = locked
+    intent.orders_last_minute = orders_last_minute
+
+
+@lean_njit
 def judge_intent(limits, costs, sizing, intent):
     """Judges one ``INTENT`` record.
 
@@ -93,7 +135,7 @@ def judge_intent(limits, costs, sizing, intent):
     return verdict, code, side * lots, target, collar_price(limits, side, intent.close)
 
 
-@njit(cache=True)
+@lean_njit
 def _admit(limits, intent):
     """Is there a forecast that may be acted on? Returns (verdict, code)."""
     if intent.trading_allowed != 1 or intent.sigma == 0.0:
@@ -111,7 +153,7 @@ def _admit(limits, intent):
     return verdict, code
 
 
-@njit(cache=True)
+@lean_njit
 def _valid(intent):
     total = intent.p_down + intent.p_flat + intent.p_up
     lowest = min(intent.p_down, intent.p_flat, intent.p_up)
@@ -127,7 +169,7 @@ def _valid(intent):
     )
 
 
-@njit(cache=True)
+@lean_njit
 def wanted_position(limits, sizing, intent):
     """Lots that the forecast deserves within the limits, and the code of the limit that bound."""
     lot_micro = lot_notional(intent.close, intent.micro_per_tick)
@@ -149,7 +191,7 @@ def wanted_position(limits, sizing, intent):
     return target, _NONE
 
 
-@njit(cache=True)
+@lean_njit
 def _worth(costs, sizing, intent, target, delta):
     """NONE when the change is worth its cost, else why it is not."""
     lot_micro = lot_notional(intent.close, intent.micro_per_tick)
@@ -165,6 +207,7 @@ def _worth(costs, sizing, intent, target, delta):
         costs,
         intent.p_down,
         intent.p_up,
+        half_spread_bps(costs, intent.bid, intent.ask),
         intent.sigma,
         abs(delta),
         intent.volume,
@@ -173,7 +216,7 @@ def _worth(costs, sizing, intent, target, delta):
     return _NONE if verdict == SIZE_OK else _NO_EDGE
 
 
-@njit(cache=True)
+@lean_njit
 def _shrink(limits, intent, side, lots):
     """The checks on a wanted change; returns (verdict, code, lots left)."""
     position = intent.position

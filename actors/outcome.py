@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from data.compiled import inline_njit
 
 DOWN, FLAT, UP = 0, 1, 2
 FLAT_BAND = 0.43
@@ -18,7 +18,7 @@ VOLATILITY_WARM_UP = 20
 _DECAY = 0.5 ** (1.0 / VOLATILITY_HALF_LIFE)
 
 
-@njit(cache=True)
+@inline_njit
 def update_variance(variance, weight, log_return):
     """One step of the bias-corrected exponentially weighted mean of squared returns.
 
@@ -29,7 +29,7 @@ def update_variance(variance, weight, log_return):
     )
 
 
-@njit(cache=True)
+@inline_njit
 def outcome(close_0, close_h, sigma, horizon):
     """0 down, 1 flat, 2 up. Prices in ticks, ``sigma`` per bar, ``horizon`` in bars."""
     move = math.log(close_h / close_0)

@@ -19,12 +19,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from actors.contract import Status
 from actors.outcome import VOLATILITY_WARM_UP, outcome, update_variance
-from actors.pool_rule import aa_pool, brier, dissent, fade, weight_step
+from actors.pool_rule import aa_pool, brier_of, dissent, fade, weight_step
 from actors.pool_state import (
     ABSENT,
     KNOWN,
@@ -42,8 +41,11 @@ from actors.pool_state import (
     PoolState,
 )
 from data.bars import Bars
+from data.compiled import lean_njit, proven_inline_njit, proven_njit
 
 __all__ = ["PoolParams", "PoolState", "PooledRound", "empty_round", "pool_round", "pool_step"]
+
+Flags = NDArray[np.bool_]
 
 _VOTED, _ABSTAINED, _LATE = int(Status.VOTED), int(Status.ABSTAINED), int(Status.LATE)
 
@@ -58,6 +60,12 @@ class PooledRound(NamedTuple):
     awake_weight: Floats  # (m,) share of the agents' weight (EW left out) that is awake
     weights: Floats  # (n+1,) in force for every decision of the round
     info: Ints  # (3,) steps taken before the decisions (0 or 1), window open (0/1), its ts
+    # Room to work in, so that a compiled round allocates nothing; of no meaning afterwards.
+    forecasts: Floats  # (n+1, 3) of voters and EW
+    awake: Flags  # (n+1,)
+    effective: Floats  # (n,) weights with EW's spread over the voters awake
+    losses: Floats  # (n+1,)
+    triple: Floats  # (3,)
 
     @property
     def stepped(self) -> int:
@@ -79,6 +87,11 @@ def empty_round(count: int, n_voters: int) -> PooledRound:
         awake_weight=np.zeros(count),
         weights=np.zeros(n_voters + 1),
         info=np.zeros(3, np.int64),
+        forecasts=np.zeros((n_voters + 1, 3)),
+        awake=np.zeros(n_voters + 1, np.bool_),
+        effective=np.zeros(n_voters),
+        losses=np.zeros(n_voters + 1),
+        triple=np.zeros(3),
     )
 
 
@@ -126,7 +139,7 @@ _FAULTS = {
 }
 
 
-@njit(cache=True)
+@lean_njit
 def _fault(bars, votes, status):
     for i in range(len(bars)):
         if bars[i].close <= 0 or bars[i].symbol < 0:
@@ -146,42 +159,44 @@ def _fault(bars, votes, status):
     return 0
 
 
-@njit(cache=True)
+@proven_inline_njit
 def _is_distribution(p):
     # Written so that a NaN fails every comparison.
     return p[0] >= 0.0 and p[1] >= 0.0 and p[2] >= 0.0 and abs(p[0] + p[1] + p[2] - 1.0) <= 1e-6
 
 
-@njit(cache=True)
+@proven_inline_njit
 def pool_step(params, arrays, bars, votes, status, result):
-    """The compiled round; arguments as in ``pool_round``, already checked, room for the symbols."""
-    n = len(arrays.weights) - 1
+    """The compiled round; arguments as in ``pool_round``, already checked, room for the symbols.
+
+    ``result`` has room for at least as many bars as there are.
+    """
     for i in range(len(bars)):
         _observe(params, arrays, bars[i].symbol, bars[i].ts, bars[i].close)
-    stepped = _close_window(params, arrays)
-    base = _base_rates(arrays)
-    forecasts = np.zeros((n + 1, 3))
-    awake = np.zeros(n + 1, np.bool_)
+    window = arrays.window
+    stepped = 0
+    if window[OPEN] > 0 and (window[PENDING] == 0 or window[WAITED] >= params.drop_after):
+        stepped = _close_window(params, arrays, result)
     for i in range(len(bars)):
         symbol = bars[i].symbol
-        result.sigma[i] = _sigma(arrays, symbol)
-        speaking = _speak(params, arrays, symbol, base, votes[i], status[i], forecasts, awake)
+        sigma = _sigma(arrays, symbol)
+        result.sigma[i] = sigma
+        speaking = _speak(params, arrays, symbol, votes, status, i, result)
         result.agents_awake[i] = speaking
-        _pool_one(arrays.weights, forecasts, awake, speaking, result, i)
-        if speaking > 0 and result.sigma[i] > 0.0:
-            _enter_window(
-                arrays, bars[i].ts, symbol, result.sigma[i], forecasts, awake, result.p[i]
-            )
+        _pool_one(arrays.weights, speaking, result, i)
+        if speaking > 0 and sigma > 0.0:
+            _enter_window(arrays, bars[i].ts, symbol, sigma, result, i)
     # A window takes the decisions of its own round only.
-    if arrays.window[OPEN] == 1:
-        arrays.window[OPEN] = 2
-    result.weights[:] = arrays.weights
+    if window[OPEN] == 1:
+        window[OPEN] = 2
+    for v in range(len(arrays.weights)):
+        result.weights[v] = arrays.weights[v]
     result.info[0] = stepped
-    result.info[1] = 1 if arrays.window[OPEN] > 0 else 0
-    result.info[2] = arrays.window[OPEN_TS]
+    result.info[1] = 1 if window[OPEN] > 0 else 0
+    result.info[2] = window[OPEN_TS]
 
 
-@njit(cache=True)
+@proven_inline_njit
 def _observe(params, arrays, symbol, ts, close):
     """A bar moves volatility and clocks, and may make an outcome of the open window known."""
     window = arrays.window
@@ -210,47 +225,48 @@ def _observe(params, arrays, symbol, ts, close):
             window[PENDING] -= 1
 
 
-@njit(cache=True)
-def _close_window(params, arrays):
-    """Takes the one weight step when every outcome is known or dropped. Returns steps taken."""
-    window = arrays.window
-    if window[OPEN] == 0:
-        return 0
-    if window[PENDING] > 0 and window[WAITED] < params.drop_after:
-        return 0
+@proven_njit
+def _close_window(params, arrays, result):
+    """Takes the one weight step, by the outcomes that are known. Returns steps taken."""
     known = 0
-    losses = np.zeros(len(arrays.weights))
+    losses = result.losses
+    for v in range(len(losses)):
+        losses[v] = 0.0
     for s in range(len(arrays.entry)):
         if arrays.entry[s] == KNOWN:
             known += 1
             _add_losses(arrays, s, losses)
             arrays.outcomes[arrays.entry_outcome[s]] += 1
     if known > 0:
-        losses /= known
+        for v in range(len(losses)):
+            losses[v] /= known
         weight_step(arrays.weights, losses, arrays.prior, params.mixing)
-        window[STEPS] += 1
+        arrays.window[STEPS] += 1
     _clear_window(arrays)
     return 1 if known > 0 else 0
 
 
-@njit(cache=True)
+@proven_inline_njit
 def _add_losses(arrays, s, losses):
     n = len(losses) - 1
     result = arrays.entry_outcome[s]
-    own = brier(arrays.entry_pool[s], result)
-    mean = np.zeros(3)
+    pool, p = arrays.entry_pool, arrays.entry_p
+    own = brier_of(pool[s, 0], pool[s, 1], pool[s, 2], result)
+    p0, p1, p2 = 0.0, 0.0, 0.0
     awake = 0
     for v in range(n):
         if arrays.entry_awake[s, v] == 1:
-            losses[v] += brier(arrays.entry_p[s, v], result)
-            mean += arrays.entry_p[s, v]
+            losses[v] += brier_of(p[s, v, 0], p[s, v, 1], p[s, v, 2], result)
+            p0 += p[s, v, 0]
+            p1 += p[s, v, 1]
+            p2 += p[s, v, 2]
             awake += 1
         else:
             losses[v] += own
-    losses[n] += brier(mean / awake, result)
+    losses[n] += brier_of(p0 / awake, p1 / awake, p2 / awake, result)
 
 
-@njit(cache=True)
+@proven_inline_njit
 def _clear_window(arrays):
     arrays.window[OPEN] = 0
     arrays.window[OPEN_TS] = 0
@@ -263,22 +279,23 @@ def _clear_window(arrays):
             arrays.entry_sigma[s] = 0.0
             arrays.entry_bars[s] = 0
             arrays.entry_outcome[s] = 0
-            arrays.entry_p[s] = 0.0
-            arrays.entry_awake[s] = 0
-            arrays.entry_pool[s] = 0.0
+            for v in range(arrays.entry_awake.shape[1]):
+                arrays.entry_awake[s, v] = 0
+                for k in range(3):
+                    arrays.entry_p[s, v, k] = 0.0
+            for k in range(3):
+                arrays.entry_pool[s, k] = 0.0
 
 
-@njit(cache=True)
-def _base_rates(arrays):
-    """Rates of the resolved outcomes with one of each added (Laplace)."""
-    base = np.empty(3)
+@proven_inline_njit
+def _base_rates(arrays, base):
+    """Writes the rates of the resolved outcomes with one of each added (Laplace)."""
     total = 3.0 + arrays.outcomes[0] + arrays.outcomes[1] + arrays.outcomes[2]
     for k in range(3):
         base[k] = (1.0 + arrays.outcomes[k]) / total
-    return base
 
 
-@njit(cache=True)
+@proven_inline_njit
 def _sigma(arrays, symbol):
     """Volatility per bar; 0 until VOLATILITY_WARM_UP returns are known."""
     if arrays.bars[symbol] <= VOLATILITY_WARM_UP or arrays.variance_weight[symbol] <= 0.0:
@@ -286,59 +303,76 @@ def _sigma(arrays, symbol):
     return math.sqrt(arrays.variance[symbol] / arrays.variance_weight[symbol])
 
 
-@njit(cache=True)
-def _speak(params, arrays, symbol, base, votes, status, forecasts, awake):
+@proven_inline_njit
+def _speak(params, arrays, symbol, votes, status, i, result):
     """Fills forecasts and awake flags of voters and EW. Returns the number of voters awake."""
-    n = len(status)
+    n = status.shape[1]
+    forecasts, awake = result.forecasts, result.awake
+    vote_p, vote_age = arrays.vote_p, arrays.vote_age
     speaking = 0
-    forecasts[n] = 0.0
+    p0, p1, p2 = 0.0, 0.0, 0.0
     for v in range(n):
-        awake[v] = False
-        forecasts[v] = 0.0
-        if status[v] == _VOTED:
-            arrays.vote_p[symbol, v] = votes[v]
-            arrays.vote_age[symbol, v] = 0
-            forecasts[v] = votes[v]
-            awake[v] = True
-        elif status[v] == _ABSTAINED:
-            arrays.vote_p[symbol, v] = 0.0
-            arrays.vote_age[symbol, v] = NEVER
-        elif status[v] == _LATE:
-            age = arrays.vote_age[symbol, v]
-            if age != NEVER and age <= params.time_to_live:
-                fade(arrays.vote_p[symbol, v], base, age, params.half_life, forecasts[v])
-                awake[v] = True
-        if awake[v]:
-            forecasts[n] += forecasts[v]
+        code = status[i, v]
+        speaks = code == _VOTED
+        if code == _VOTED:
+            vote_age[symbol, v] = 0
+            for k in range(3):
+                vote_p[symbol, v, k] = votes[i, v, k]
+                forecasts[v, k] = votes[i, v, k]
+        elif code == _LATE and 0 <= vote_age[symbol, v] <= params.time_to_live:
+            speaks = True
+            _base_rates(arrays, result.triple)
+            fade(
+                vote_p[symbol, v],
+                result.triple,
+                vote_age[symbol, v],
+                params.half_life,
+                forecasts[v],
+            )
+        else:
+            if code == _ABSTAINED:
+                vote_age[symbol, v] = NEVER
+                for k in range(3):
+                    vote_p[symbol, v, k] = 0.0
+            for k in range(3):
+                forecasts[v, k] = 0.0
+        awake[v] = speaks
+        if speaks:
             speaking += 1
+            p0 += forecasts[v, 0]
+            p1 += forecasts[v, 1]
+            p2 += forecasts[v, 2]
     awake[n] = speaking > 0
-    if speaking > 0:
-        forecasts[n] /= speaking
+    heard = max(speaking, 1)
+    forecasts[n, 0], forecasts[n, 1], forecasts[n, 2] = p0 / heard, p1 / heard, p2 / heard
     return speaking
 
 
-@njit(cache=True)
-def _pool_one(weights, forecasts, awake, speaking, result, i):
+@proven_inline_njit
+def _pool_one(weights, speaking, result, i):
     """Pooled forecast, dissent and awake weight of one bar.
 
     Dissent is measured among the voters: EW's weight is spread over those awake, which leaves the
     linear pool as it is and does not let a mean of opinions pass for agreement.
     """
     n = len(weights) - 1
-    aa_pool(weights, forecasts, awake, result.p[i])
+    forecasts, awake, pooled = result.forecasts, result.awake, result.triple
+    aa_pool(weights, forecasts, awake, pooled)
+    for k in range(3):
+        result.p[i, k] = pooled[k]
+    spread = weights[n] / max(speaking, 1)
     total, heard = 0.0, 0.0
     for v in range(n):
         total += weights[v]
         if awake[v]:
             heard += weights[v]
+        result.effective[v] = weights[v] + spread
     result.awake_weight[i] = heard / total
-    if speaking > 0:
-        effective = weights[:n] + weights[n] / speaking
-        result.dissent[i] = dissent(effective, forecasts[:n], awake[:n], np.empty(3))
+    result.dissent[i] = dissent(result.effective, forecasts, awake, pooled)
 
 
-@njit(cache=True)
-def _enter_window(arrays, ts, symbol, sigma, forecasts, awake, pooled):
+@proven_inline_njit
+def _enter_window(arrays, ts, symbol, sigma, result, i):
     """Opens a window at the first ts decided, or joins the one just opened at this ts."""
     window = arrays.window
     if window[OPEN] == 0:
@@ -347,13 +381,14 @@ def _enter_window(arrays, ts, symbol, sigma, forecasts, awake, pooled):
         window[WAITED] = 0
     elif window[OPEN] != 1 or window[OPEN_TS] != ts:
         return
-    n = len(awake) - 1
     window[PENDING] += 1
     arrays.entry[symbol] = WAITING
     arrays.entry_close[symbol] = arrays.last_close[symbol]
     arrays.entry_sigma[symbol] = sigma
     arrays.entry_bars[symbol] = 0
-    for v in range(n):
-        arrays.entry_p[symbol, v] = forecasts[v]
-        arrays.entry_awake[symbol, v] = 1 if awake[v] else 0
-    arrays.entry_pool[symbol] = pooled
+    for v in range(arrays.entry_awake.shape[1]):
+        arrays.entry_awake[symbol, v] = 1 if result.awake[v] else 0
+        for k in range(3):
+            arrays.entry_p[symbol, v, k] = result.forecasts[v, k]
+    for k in range(3):
+        arrays.entry_pool[symbol, k] = result.p[i, k]

@@ -24,10 +24,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from actors.costs import cost_fraction
 from actors.outcome import FLAT_BAND
+from data.compiled import lean_njit
 from data.money import INT64_MAX, PPM, floor_ppm
 
 SIZE_OK, SIZE_NO_EDGE = 0, 1
@@ -84,13 +84,13 @@ class SizingParams:
         return row[0]
 
 
-@njit(cache=True)
+@lean_njit
 def expected_return(p_down, p_up, sigma, horizon):
     """The edge: expected log return over ``horizon`` bars, ``sigma`` per bar."""
     return (p_up - p_down) * TAIL_MEAN * sigma * math.sqrt(horizon)
 
 
-@njit(cache=True)
+@lean_njit
 def target_fraction(sizing, p_down, p_up, sigma, dissent, toxicity):
     """Signed fraction of equity that the forecast deserves, before costs; 0 for sigma <= 0."""
     if sigma <= 0.0:
@@ -107,7 +107,7 @@ def target_fraction(sizing, p_down, p_up, sigma, dissent, toxicity):
     return math.copysign(min(kelly, target, LARGEST_FRACTION) * agree * calm, view)
 
 
-@njit(cache=True)
+@lean_njit
 def target_lots(fraction, equity_micro, lot_micro):
     """Lots worth ``fraction`` of equity, signed, rounded towards zero.
 
@@ -121,15 +121,18 @@ def target_lots(fraction, equity_micro, lot_micro):
     return int(lots)
 
 
-@njit(cache=True)
-def pays(sizing, costs, p_down, p_up, sigma, lots, volume, lot_micro):
-    """SIZE_OK when the edge exceeds the round trip's cost for ``lots`` > 0, else SIZE_NO_EDGE."""
+@lean_njit
+def pays(sizing, costs, p_down, p_up, spread_bps, sigma, lots, volume, lot_micro):
+    """SIZE_OK when the edge exceeds the round trip's cost for ``lots`` > 0, else SIZE_NO_EDGE.
+
+    ``spread_bps`` is half the spread (``actors.costs.half_spread_bps``).
+    """
     edge = expected_return(p_down, p_up, sigma, sizing.horizon)
-    round_trip = 2.0 * cost_fraction(costs, sigma, lots, volume, lot_micro)
+    round_trip = 2.0 * cost_fraction(costs, spread_bps, sigma, lots, volume, lot_micro)
     return SIZE_OK if abs(edge) > round_trip else SIZE_NO_EDGE
 
 
-@njit(cache=True)
+@lean_njit
 def inside_band(sizing, delta_lots, equity_micro, lot_micro):
     """True when a change is smaller than the no-trade band, a fraction of equity."""
     if lot_micro <= 0 or equity_micro <= 0:

@@ -59,6 +59,9 @@ class BarEntry(msgspec.Struct, frozen=True, kw_only=True):
     day: int
     day_open_micro: int
     locked: list[str]
+    # The bars, in BAR's field order, that orders met: all that their fills were computed from
+    # besides the earlier rounds' bars.
+    met: list[list[int]] = []
 
 
 class OrderEntry(msgspec.Struct, frozen=True, kw_only=True):

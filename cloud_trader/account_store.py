@@ -9,17 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import psycopg
 
+from actors.limits import recorded_limits
 from cloud_trader.account_records import (
     BAR,
     ENDED,
     OPENED,
     BarEntry,
-    ClosedEntry,
     EndedEntry,
-    FillEntry,
     Opened,
 )
 from cloud_trader.account_sql import (
@@ -33,8 +34,11 @@ from cloud_trader.account_sql import (
     SEEN,
     WRITE_MOMENT,
 )
-from cloud_trader.books import apply_fill, drawdown
-from cloud_trader.broker import DoneEvent, Event, FillEvent
+from cloud_trader.account_step import BOOKS, POSITION, drawdown_reached
+from cloud_trader.account_step import HALTED as HALTED_STATE
+from cloud_trader.books import drawdown
+from cloud_trader.broker import DoneEvent, Event
+from cloud_trader.moment import settle_moment
 from data.bars import Bars
 from data.journal import (
     GENESIS,
@@ -47,23 +51,12 @@ from data.journal import (
     head,
     next_record,
 )
-from data.money import PPM, notional_micro
 from data.records import SessionConfig, content_hash, encode
 from data.store import ACCOUNT_LOCK_CLASS, TRADING_LOCK
-
-DAY_NS = 86_400_000_000_000
 
 
 class NotHolder(RuntimeError):
     """This process does not hold the account's lease: it may write nothing."""
-
-
-@dataclass
-class _Holding:
-    lots: int
-    cost_micro: int
-    mark_ticks: int
-    locked: bool
 
 
 @dataclass(frozen=True)
@@ -73,15 +66,12 @@ class Marked:
     equity_micro: int
     peak_micro: int
     halted: bool
+    limit_reached: bool  # drawdown from the peak
 
     @property
     def drawdown(self) -> float:
         """Loss from the peak as a fraction."""
         return float(drawdown(self.peak_micro, self.equity_micro))
-
-    def drawdown_above(self, limit_ppm: int) -> bool:
-        """Whether equity is at or below its peak by the limit, in exact integers."""
-        return (self.peak_micro - self.equity_micro) * PPM >= self.peak_micro * limit_ppm
 
 
 class AccountStore:
@@ -90,6 +80,7 @@ class AccountStore:
     def __init__(self, connection: psycopg.Connection, config: SessionConfig) -> None:
         self._connection = connection
         self._config = config
+        self._max_drawdown_ppm = int(recorded_limits(config.limits).record()["max_drawdown_ppm"])
         self._chain = account_chain(config.account)
 
     # -- shared by every transaction of the account ------------------------------------------
@@ -197,11 +188,13 @@ class AccountStore:
             row = self._connection.execute(READ_MOMENT, values).fetchone()
             if row is None:
                 raise LookupError(f"account {account} is not open")
-            leased, books, halted, freed, seq, digest, cell_seq, operations_seq, *positions = row
+            leased, columns, halted, freed, seq, digest, cell_seq, operations_seq, *held = row
             self._require_lease(leased)
-            columns = zip(*[column or [] for column in positions], strict=True)
-            holdings = {symbol: _Holding(*rest) for symbol, *rest in columns}
-            entry = self._settle(ts, bars, events, locked, books, holdings, freed)
+            books = np.array([(*columns, HALTED_STATE if halted else 0)], BOOKS)[0]
+            positions = self._positions(held)
+            entry = settle_moment(
+                self._config, books, positions, ts, bars, events, locked, int(freed)
+            )
             record = self._next(
                 Head(seq, bytes(digest)) if seq else Head(0, GENESIS),
                 BAR,
@@ -209,78 +202,29 @@ class AccountStore:
                 entry,
                 {cell: cell_seq, OPERATIONS: operations_seq},
             )
-            self._write(entry, holdings, record)
-        return Marked(entry.equity_micro, entry.peak_micro, bool(halted))
+            self._write(entry, positions, record)
+        reached = bool(drawdown_reached(books, self._max_drawdown_ppm))
+        return Marked(entry.equity_micro, entry.peak_micro, bool(halted), reached)
 
-    def _settle(
-        self,
-        ts: int,
-        bars: Bars,
-        events: Sequence[Event],
-        locked: Sequence[int],
-        books: tuple[int, ...],
-        holdings: dict[str, _Holding],
-        freed: int,
-    ) -> BarEntry:
-        """The moment's record; ``holdings`` move on with it. ``freed``: cash no longer reserved."""
-        cash, reserved, before, peak, day, day_open = books
-        fills = [event for event in events if isinstance(event, FillEvent)]
-        done = [event for event in events if isinstance(event, DoneEvent)]
-        for fill in fills:
-            held = holdings.setdefault(fill.order.symbol, _Holding(0, 0, 0, False))
-            cash, held.lots, held.cost_micro, _ = apply_fill(
-                cash,
-                held.lots,
-                held.cost_micro,
-                fill.order.side,
-                fill.lots,
-                fill.price_ticks,
-                fill.fee_micro,
-                self._config.micro_per_tick,
-            )
-        reserved -= freed
-        for bar in bars:
-            symbol = self._config.symbols[int(bar["symbol"])]
-            holdings.setdefault(symbol, _Holding(0, 0, 0, False)).mark_ticks = int(bar["close"])
-        for number in locked:
-            of_symbol = holdings.get(self._config.symbols[number])
-            if of_symbol is not None and of_symbol.lots != 0:
-                of_symbol.locked = True
-        equity = self._equity(cash, holdings)
-        if ts // DAY_NS > day:
-            day, day_open = ts // DAY_NS, before
-        return BarEntry(
-            ts=ts,
-            fills=[_fill_entry(fill) for fill in fills],
-            closed=[_closed_entry(event) for event in done],
-            marks={symbol: held.mark_ticks for symbol, held in sorted(holdings.items())},
-            positions={s: held.lots for s, held in sorted(holdings.items()) if held.lots},
-            cash_micro=int(cash),
-            reserved_micro=int(reserved),
-            equity_micro=equity,
-            peak_micro=max(peak, equity),
-            day=day,
-            day_open_micro=day_open,
-            locked=[symbol for symbol, held in sorted(holdings.items()) if held.locked],
-        )
+    def _positions(self, held: list[list[Any] | None]) -> np.ndarray:
+        """POSITION rows (m,) from the parallel columns that were read."""
+        positions = np.zeros(len(self._config.symbols), POSITION)
+        for name, *values in zip(*[column or [] for column in held], strict=True):
+            row = positions[self._config.symbols.index(name)]
+            row["lots"], row["cost_micro"], row["mark_ticks"], row["locked"] = values
+        return positions
 
-    def _equity(self, cash: int, holdings: dict[str, _Holding]) -> int:
-        total = int(cash)
-        for held in holdings.values():
-            if held.lots:
-                per_tick = self._config.micro_per_tick
-                total += int(notional_micro(held.mark_ticks, held.lots, per_tick))
-        return total
-
-    def _write(self, entry: BarEntry, holdings: dict[str, _Holding], record: Record) -> None:
+    def _write(self, entry: BarEntry, positions: np.ndarray, record: Record) -> None:
         account = self._config.account
+        known = np.flatnonzero(positions["mark_ticks"])
+        held = positions[known]
         values = record.parameters() | {
             "account": account,
-            "symbols": list(holdings),
-            "lots": [int(held.lots) for held in holdings.values()],
-            "costs": [int(held.cost_micro) for held in holdings.values()],
-            "marks": [held.mark_ticks for held in holdings.values()],
-            "locks": ["quarantined" if held.locked else None for held in holdings.values()],
+            "symbols": [self._config.symbols[i] for i in known],
+            "lots": held["lots"].tolist(),
+            "costs": held["cost_micro"].tolist(),
+            "marks": held["mark_ticks"].tolist(),
+            "locks": ["quarantined" if locked else None for locked in held["locked"]],
             "cash": entry.cash_micro,
             "reserved": entry.reserved_micro,
             "equity": entry.equity_micro,
@@ -302,26 +246,6 @@ class AccountStore:
             if entry.closed:
                 rows = [(c.status, c.filled_lots, c.client_order_id) for c in entry.closed]
                 cursor.executemany(CLOSE, rows)
-
-
-def _fill_entry(fill: FillEvent) -> FillEntry:
-    return FillEntry(
-        fill_id=fill.fill_id,
-        client_order_id=fill.order.client_order_id,
-        symbol=fill.order.symbol,
-        side=fill.order.side,
-        lots=fill.lots,
-        price_ticks=fill.price_ticks,
-        fee_micro=fill.fee_micro,
-    )
-
-
-def _closed_entry(event: DoneEvent) -> ClosedEntry:
-    return ClosedEntry(
-        client_order_id=event.order.client_order_id,
-        status=event.status,
-        filled_lots=event.filled_lots,
-    )
 
 
 def trading_active(connection: psycopg.Connection, account: str) -> bool:

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from data.compiled import lean_njit
 from data.money import add_checked, div_half_even, multiply_checked, notional_micro
 
 
-@njit(cache=True)
+@lean_njit
 def apply_fill(cash, position, cost, side, lots, price, fee, micro_per_tick):
     """One fill. Returns (cash, position, cost, realised), the first three after the fill.
 
@@ -42,7 +41,7 @@ def apply_fill(cash, position, cost, side, lots, price, fee, micro_per_tick):
     return new_cash, new_position, add_checked(rest, opened), realised
 
 
-@njit(cache=True)
+@lean_njit
 def _share(cost, part, whole):
     """cost * part / whole, half to even, for 0 < part <= whole, without a wide product."""
     if part == whole:
@@ -55,46 +54,51 @@ def _share(cost, part, whole):
     return share if cost >= 0 else -share
 
 
-@njit(cache=True)
-def equity_micro(cash, positions, marks, micro_per_tick):
-    """cash + sum of lots * mark, exact; arrays (m,) of lots, ticks and micro-units per tick.
+@lean_njit
+def equity_micro(cash, positions, micro_per_tick):
+    """cash + sum of lots * mark, exact; ``positions`` (m,) with ``lots`` and ``mark_ticks``.
 
     ValueError when a held symbol has no mark: equity is then unknown, not smaller.
     """
     total = cash
     for i in range(len(positions)):
-        if positions[i] != 0:
-            if marks[i] <= 0:
+        held = positions[i]
+        if held.lots != 0:
+            if held.mark_ticks <= 0:
                 raise ValueError("a held symbol has no mark")
-            total = add_checked(total, notional_micro(marks[i], positions[i], micro_per_tick[i]))
+            total = add_checked(total, notional_micro(held.mark_ticks, held.lots, micro_per_tick))
     return total
 
 
-@njit(cache=True)
+@lean_njit
 def worst_lots(position, open_buys, open_sells):
     """The largest |position| that the open orders could lead to."""
     return max(abs(add_checked(position, open_buys)), abs(add_checked(position, -open_sells)))
 
 
-@njit(cache=True)
-def gross_micro(positions, open_buys, open_sells, marks, micro_per_tick, leave_out):
-    """Worst gross exposure over all symbols but index ``leave_out`` (-1: none left out)."""
+@lean_njit
+def gross_micro(positions, micro_per_tick, leave_out):
+    """Worst gross exposure over all symbols but index ``leave_out`` (-1: none left out).
+
+    ``positions`` (m,) with ``lots``, ``open_buys``, ``open_sells`` and ``mark_ticks``.
+    """
     total = 0
     for i in range(len(positions)):
-        worst = worst_lots(positions[i], open_buys[i], open_sells[i])
+        held = positions[i]
+        worst = worst_lots(held.lots, held.open_buys, held.open_sells)
         if i != leave_out and worst != 0:
-            if marks[i] <= 0:
+            if held.mark_ticks <= 0:
                 raise ValueError("an exposed symbol has no mark")
-            total = add_checked(total, notional_micro(marks[i], worst, micro_per_tick[i]))
+            total = add_checked(total, notional_micro(held.mark_ticks, worst, micro_per_tick))
     return total
 
 
-@njit(cache=True)
+@lean_njit
 def new_peak(peak, equity):
     return max(peak, equity)
 
 
-@njit(cache=True)
+@lean_njit
 def drawdown(peak, equity):
     """Loss from the peak as a fraction, for people; limits compare integers. 0 at a new peak."""
     if peak <= 0:
@@ -102,7 +106,7 @@ def drawdown(peak, equity):
     return max(peak - equity, 0) / peak
 
 
-@njit(cache=True)
+@lean_njit
 def day_start(previous_day, previous_start, day, equity):
     """Equity at which a day began: (day, start) stay until ``day`` (event time) is a later one.
 

@@ -6,14 +6,13 @@ and a stream of events. A time-out of a real venue is UNKNOWN: query, never rese
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from actors.outcome import VOLATILITY_WARM_UP, update_variance
-from cloud_trader.fills import next_bar_fill
+from cloud_trader.account_records import DECISION, OrderEntry
+from cloud_trader.venue import ONE_BAR, RESTING, TAPE, meet_bar, read_bar
 from data.bars import Bars
 from data.records import SessionConfig
 
@@ -28,6 +27,18 @@ class Order:
     lots: int
     limit_ticks: int
     from_decision: bool
+
+
+def broker_order(entry: OrderEntry) -> Order:
+    """The order that a record stands for."""
+    return Order(
+        entry.client_order_id,
+        entry.symbol,
+        entry.side,
+        entry.lots,
+        entry.limit_ticks,
+        entry.origin == DECISION,
+    )
 
 
 @dataclass(frozen=True)
@@ -67,27 +78,23 @@ class Broker(Protocol):
 
 
 class PaperBroker:
-    """Fills each order once, at its symbol's next bar, by ``cloud_trader.fills``; the rest expires.
-
-    Impact needs a volatility: it is the one of the bars before the filling bar.
-    """
+    """Fills each order once, at its symbol's next bar (``cloud_trader.venue``)."""
 
     def __init__(self, config: SessionConfig, costs: np.void) -> None:
         self._symbols = config.symbols
         self._costs = costs
         self._micro_per_tick = config.micro_per_tick
-        self._open: dict[str, Order] = {}
-        count = len(config.symbols)
-        self._close = np.zeros(count, np.int64)
-        self._bars = np.zeros(count, np.int64)
-        self._variance = np.zeros(count)
-        self._weight = np.zeros(count)
+        self._open: dict[str, tuple[Order, np.void]] = {}
+        self._tape = np.zeros(len(config.symbols), TAPE)
 
     def submit(self, order: Order) -> None:
         """See Broker."""
         if order.client_order_id in self._open:
             raise ValueError(f"order {order.client_order_id} was submitted before")
-        self._open[order.client_order_id] = order
+        resting = np.zeros(1, RESTING)[0]
+        resting["side"], resting["lots"] = order.side, order.lots
+        resting["limit_ticks"] = order.limit_ticks
+        self._open[order.client_order_id] = (order, resting)
 
     def cancel(self, client_order_id: str) -> bool:
         """See Broker."""
@@ -95,54 +102,36 @@ class PaperBroker:
 
     def query(self, client_order_id: str) -> Order | None:
         """See Broker."""
-        return self._open.get(client_order_id)
+        found = self._open.get(client_order_id)
+        return found[0] if found else None
 
     def open_orders(self) -> list[Order]:
         """The orders that wait for their bar, in the order of submission."""
-        return [*self._open.values()]
+        return [order for order, _ in self._open.values()]
 
     def on_bars(self, bars: Bars) -> list[Event]:
         """The events of one moment's bars, in the order of submission."""
         events: list[Event] = []
         by_symbol = {self._symbols[int(bar["symbol"])]: bar for bar in bars}
-        for order in [*self._open.values()]:
+        for order, resting in [*self._open.values()]:
             bar = by_symbol.get(order.symbol)
             if bar is not None:
-                del self._open[order.client_order_id]
-                events.extend(self._fill(order, bar))
+                events.extend(self._meet(order, resting, bar))
         for bar in bars:
-            self._learn(int(bar["symbol"]), int(bar["close"]))
+            read_bar(self._tape[int(bar["symbol"])], bar)
         return events
 
-    def _fill(self, order: Order, bar: np.void) -> list[Event]:
-        lots, price, fee = next_bar_fill(
-            self._costs,
-            order.side,
-            order.lots,
-            order.limit_ticks,
-            int(bar["open"]),
-            int(bar["volume"]),
-            self._sigma(int(bar["symbol"])),
-            self._micro_per_tick,
+    def _meet(self, order: Order, resting: np.void, bar: np.void) -> list[Event]:
+        tape = self._tape[int(bar["symbol"])]
+        met, lots, price, fee = meet_bar(
+            self._costs, tape, resting, bar, ONE_BAR, 0, self._micro_per_tick
         )
+        if not met:
+            return []
+        del self._open[order.client_order_id]
         status = "filled" if lots == order.lots else "expired"
         done = DoneEvent(order, status, int(lots))
         if lots == 0:
             return [done]
         fill_id = f"paper/{order.client_order_id}/1"
         return [FillEvent(fill_id, order, int(lots), int(price), int(fee)), done]
-
-    def _sigma(self, symbol: int) -> float:
-        if self._bars[symbol] <= VOLATILITY_WARM_UP:
-            return 0.0
-        return math.sqrt(self._variance[symbol] / self._weight[symbol])
-
-    def _learn(self, symbol: int, close: int) -> None:
-        if self._bars[symbol] > 0:
-            self._variance[symbol], self._weight[symbol] = update_variance(
-                self._variance[symbol],
-                self._weight[symbol],
-                math.log(close / self._close[symbol]),
-            )
-        self._bars[symbol] += 1
-        self._close[symbol] = close

@@ -71,7 +71,6 @@ class Trader:
         )
         self._broker = PaperBroker(config, costs.record())
         self._server = Server(application(self.readiness), LOOPBACK, port)
-        self._max_drawdown_ppm = int(limits["max_drawdown_ppm"])
         self._tick = Decimal(config.tick)
         self._halted = False
         self._ended = False
@@ -177,7 +176,7 @@ class Trader:
             if marked.halted:
                 self._flatten(ts, "MAX_DRAWDOWN: what was left open")
             return
-        if not marked.drawdown_above(self._max_drawdown_ppm):
+        if not marked.limit_reached:
             return
         reason = f"MAX_DRAWDOWN: equity is {marked.drawdown:.2%} below its peak"
         log.warning("trading halted", reason=reason)

@@ -118,10 +118,9 @@ def check_command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Report the quality of a table or file; exit 1 when something is wrong with it."""
-    from data.quality import CheckOptions, check
-
     from cluster.data_view import show_check
     from data.formats import Reading
+    from data.quality import CheckOptions, check
     from data.tabular import parse_mapping
 
     reading = Reading(None, tuple(parse_mapping(mapping).items()), symbol, timezone)

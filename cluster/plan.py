@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -21,15 +19,14 @@ from actors.costs import CostModel
 from actors.limits import RiskLimits, load_limits
 from actors.pool_state import PoolParams
 from actors.sizing import SizingParams
+from cluster.fingerprint import fingerprint
 from data.bars import Bars
 from data.errors import InputError
 from data.feed import Feed, open_feed
-from data.jit_cache import source_hash
 from data.money import to_micro
 from data.records import SessionConfig
 from data.sessions import save_model, save_session
 
-ROOT = Path(__file__).resolve().parent.parent
 WARM_UP_DATES = 500  # of the data's dates, whatever symbols trade
 HORIZON = 5
 OPENING_CASH = Decimal(1_000_000)
@@ -61,11 +58,12 @@ def plan_session(
     source: str | None,
     seed: int,
     lake: Path = Path("lake"),
+    warm_up: int = WARM_UP_DATES,
 ) -> Plan:
     """Reads and checks everything that a person may have got wrong; InputError names it.
 
     ``first`` and ``last`` are ISO dates: the first traded and the last date, both included.
-    ``source``: as in ``data.feed.open_feed``.
+    ``source``: as in ``data.feed.open_feed``. ``warm_up`` counts the data's moments.
     """
     limits = load_limits()
     starts = _date(first, "--from")
@@ -73,12 +71,12 @@ def plan_session(
     everything = open_feed(source, (), lake)
     chosen = open_feed(source, symbols, lake) if symbols else everything
     moments = np.unique(everything.bars["ts"])
-    if len(moments) <= WARM_UP_DATES:
+    if len(moments) <= warm_up:
         raise InputError(
             f"{everything.name} holds {len(moments)} {_moments(everything)}: the warm-up alone "
-            f"takes {WARM_UP_DATES}"
+            f"takes {warm_up}"
         )
-    models_from = int(moments[WARM_UP_DATES])
+    models_from = int(moments[warm_up])
     first_traded = models_from
     if starts is not None:
         first_traded = _ns(starts)
@@ -176,28 +174,8 @@ def session_config(
     )
 
 
-def fingerprint() -> dict[str, str]:
-    """What decides the last bit of a float: code, locked packages, CPU, C library."""
-    from llvmlite import binding
-
-    lock = ROOT / "requirements.lock"
-    features = binding.get_host_cpu_features().flatten()
-    return {
-        "code": source_hash(ROOT),
-        "lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "absent",
-        "python": platform.python_version(),
-        "numba": version("numba"),
-        "cpu": f"{binding.get_host_cpu_name()} {_short_hash(features)}",
-        "libc": " ".join(platform.libc_ver()),
-    }
-
-
 def _moments(feed: Feed) -> str:
     return "dates" if feed.clock == "1d" else f"moments of {feed.clock} bars"
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _date(text: str | None, option: str) -> date | None:

@@ -27,6 +27,7 @@ from cluster.summary import summary_table
 from cluster.trader_process import TraderRequest
 from data.records import SessionConfig
 from data.store import connect
+from tuning.analysis import analyse
 from tuning.fit_models import fit_models
 from tuning.journal_reader import read_session
 from tuning.report import report_json, write_report
@@ -68,9 +69,10 @@ def run(options: RunOptions) -> int:
         ):
             config, result = _session(cluster, plan, options, source, view, began)
         path = home.path / "reports" / f"{config.session_id}.html"
-        write_report(result, path)
-        report = report_json(result, path)
-    human.print(summary_table(report, result))
+        analysis = analyse(result)
+        write_report(result, path, analysis)
+        report = report_json(result, path, analysis)
+    human.print(summary_table(report, result, analysis))
     human.print(f"check it with: make verify ARGS={config.session_id}")
     if options.as_json:
         sys.stdout.write(json.dumps(report) + "\n")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation, localcontext
 
-from numba import njit
+from data.compiled import lean_njit
 
 MICRO = 1_000_000
 PPM = 1_000_000
@@ -36,7 +36,7 @@ class Instrument:
         return to_micro(self.tick * self.lot)
 
 
-@njit(cache=True)
+@lean_njit
 def add_checked(a, b):
     """a + b in int64. OverflowError outside [-INT64_MAX, INT64_MAX]."""
     if (b > 0 and a > INT64_MAX - b) or (b < 0 and a < -INT64_MAX - b):
@@ -44,18 +44,19 @@ def add_checked(a, b):
     return a + b
 
 
-@njit(cache=True)
+@lean_njit
 def multiply_checked(a, b):
     """a * b in int64. OverflowError outside [-INT64_MAX, INT64_MAX]."""
-    if a == 0 or b == 0:
-        return 0
+    # Far below 2^63 even a rounded product is proof enough; the division below costs ten times it.
+    if abs(float(a) * float(b)) < 9.0e18:
+        return a * b
     # The most negative int64 has no magnitude in int64, so it is refused before abs().
     if a < -INT64_MAX or b < -INT64_MAX or abs(a) > INT64_MAX // abs(b):
         raise OverflowError("int64 product overflows")
     return a * b
 
 
-@njit(cache=True)
+@lean_njit
 def div_half_even(a, b):
     """a / b rounded half to even, int64, any signs. ZeroDivisionError for b = 0."""
     if b == 0:
@@ -70,13 +71,13 @@ def div_half_even(a, b):
     return quotient if (a >= 0) == (b > 0) else -quotient
 
 
-@njit(cache=True)
+@lean_njit
 def notional_micro(price_ticks, lots, micro_per_tick):
     """price * lots in micro-units, exact. Signed lots give a signed amount."""
     return multiply_checked(multiply_checked(price_ticks, micro_per_tick), lots)
 
 
-@njit(cache=True)
+@lean_njit
 def floor_ppm(amount, ppm):
     """floor(amount * ppm / 1e6) for amount, ppm >= 0, exact without a wide product.
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from data.bars import BAR, Bars
+from data.bars import BAR, UNKNOWN, Bars
 from data.news import News
 
 encode = msgspec.json.Encoder(order="deterministic").encode
@@ -85,6 +85,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     target_lots: int
     limit_ticks: int
     net_lots: int  # position plus open orders the verdict was computed from
+    bid: int = UNKNOWN  # ticks, of the bar
+    ask: int = UNKNOWN
 
 
 class RoundOutput(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from actors.contract import P_DOWN, REASON, STATUS, AgentSpec, Floats, Status
+from actors.contract import STATUS, AgentSpec, Floats, Status
+from actors.judge import UNMEASURED
 from actors.pool import PooledRound, PoolParams, PoolState, pool_round
+from actors.voting import is_sound, take_answer, without_answer
 from actors.vpin_hft import SPEC as VPIN
 from actors.vpin_hft import TOXICITY_COLUMN
 from data.bars import Bars
@@ -21,10 +23,6 @@ from data.records import (
     rows_to_bars,
 )
 from data.round_log import LoggedRound
-
-# Toxicity that nobody measured: outside its range, so the gate denies the intent as INVALID and
-# leaves the position as it is.
-UNMEASURED = -1.0
 
 
 class LogMismatch(RuntimeError):
@@ -115,12 +113,9 @@ class SessionState:
         for k, spec in enumerate(self.agents):
             out = outs[spec.name]
             if isinstance(out, Status):
-                status[:, k] = out
-                continue
-            voted = out[:, STATUS] == Status.VOTED
-            votes[voted, k] = out[voted, P_DOWN : P_DOWN + 3]
-            status[:, k] = out[:, STATUS].astype(np.int64)
-            reason[:, k] = out[:, REASON].astype(np.int64)
+                without_answer(int(out), k, votes, status, reason)
+            else:
+                take_answer(out, 0, k, votes, status, reason)
         return votes, status, reason
 
     def _decision(
@@ -164,22 +159,19 @@ class SessionState:
             target_lots=0,
             limit_ticks=0,
             net_lots=0,
+            bid=int(bar["bid"]),
+            ask=int(bar["ask"]),
         )
 
 
 def _sound(out: Floats | Status, count: int, spec: AgentSpec) -> Floats | Status:
-    if isinstance(out, Status) or _well_formed(out, count, spec):
+    """The answer, FAILED in its place when it has another shape or is no forecast."""
+    if isinstance(out, Status):
         return out
-    return Status.FAILED
-
-
-def _well_formed(out: Floats, count: int, spec: AgentSpec) -> bool:
-    """Whether an agent's answer has its shape, known statuses, and distributions where it voted."""
-    if out.shape != (count, spec.out_width) or not np.isfinite(out).all():
-        return False
-    known = np.isin(out[:, STATUS], (Status.VOTED, Status.ABSTAINED)).all()
-    p = out[out[:, STATUS] == Status.VOTED, P_DOWN : P_DOWN + 3]
-    return bool(known and (p >= 0.0).all() and (np.abs(p.sum(axis=1) - 1.0) <= 1e-9).all())
+    if out.shape != (count, spec.out_width) or out.dtype != np.float64:
+        return Status.FAILED
+    out = np.array(out, order="C")  # what came through Ray is read-only: one signature for both
+    return out if is_sound(out, 0, spec.out_width) else Status.FAILED
 
 
 def rebuild(

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.costs import CostModel
+from cloud_trader.account_step import POSITION
 from cloud_trader.books import apply_fill, equity_micro
 from cloud_trader.fills import next_bar_fill
 
-TICKS = (100, 1, 250)
+TICK = 250
 fill = st.tuples(
     st.integers(0, 2),
     st.sampled_from([1, -1]),
@@ -28,17 +29,19 @@ def test_cash_and_positions_are_initial_and_profit_less_fees(fills, marks) -> No
     exact_cash = initial
     for symbol, side, lots, price, fee in fills:
         cash, positions[symbol], costs[symbol], gain = apply_fill(
-            cash, positions[symbol], costs[symbol], side, lots, price, fee, TICKS[symbol]
+            cash, positions[symbol], costs[symbol], side, lots, price, fee, TICK
         )
         realised += gain
         fees += fee
-        exact_cash -= side * lots * price * TICKS[symbol] + fee
+        exact_cash -= side * lots * price * TICK + fee
     assert cash == exact_cash
     held = [sum(f[1] * f[2] for f in fills if f[0] == s) for s in range(3)]
     assert positions == held
-    value = [p * m * t for p, m, t in zip(positions, marks, TICKS, strict=True)]
+    value = [p * m * TICK for p, m in zip(positions, marks, strict=True)]
     unrealised = sum(v - c for v, c in zip(value, costs, strict=True))
-    equity = equity_micro(cash, np.array(positions), np.array(marks), np.array(TICKS))
+    rows = np.zeros(3, POSITION)
+    rows["lots"], rows["mark_ticks"] = positions, marks
+    equity = equity_micro(cash, rows, TICK)
     assert equity == exact_cash + sum(value) == initial + realised + unrealised - fees
     assert all(c == 0 for c, p in zip(costs, positions, strict=True) if p == 0)
     assert all(c * p >= 0 for c, p in zip(costs, positions, strict=True))
@@ -66,7 +69,7 @@ def test_a_fill_is_never_better_than_the_open_nor_beyond_limit_or_share(
 ) -> None:
     model = CostModel()
     filled, price, fee = next_bar_fill(
-        model.record(), side, lots, limit, open_price, volume, sigma, 1
+        model.record(), side, lots, limit, open_price, volume, 2.0, sigma, 1
     )
     assert 0 <= filled <= lots
     assert filled * 10 <= volume

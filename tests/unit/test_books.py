@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from cloud_trader.account_step import POSITION
 from cloud_trader.books import (
     apply_fill,
     day_start,
@@ -53,25 +54,30 @@ def test_malformed_fills_are_refused() -> None:
         apply_fill(0, 0, 0, 1, 10**12, 10**9, 0, M)
 
 
+def positions(lots, marks, buys=(0, 0, 0), sells=(0, 0, 0)):
+    rows = np.zeros(len(lots), POSITION)
+    rows["lots"], rows["mark_ticks"] = lots, marks
+    rows["open_buys"], rows["open_sells"] = buys[: len(lots)], sells[: len(lots)]
+    return rows
+
+
 def test_equity_and_gross() -> None:
-    positions, marks = np.array([10, -5, 0]), np.array([20_000, 10_000, 0])
-    ticks = np.full(3, M)
-    assert equity_micro(1_000_000, positions, marks, ticks) == 1_000_000 + 20_000_000 - 5_000_000
-    none = np.zeros(3, np.int64)
-    assert gross_micro(positions, none, none, marks, ticks, -1) == 25_000_000
-    assert gross_micro(positions, none, none, marks, ticks, 0) == 5_000_000
-    buys, sells = np.array([5, 20, 0]), np.array([30, 1, 0])
+    lots, marks = (10, -5, 0), (20_000, 10_000, 0)
+    held = positions(lots, marks)
+    assert equity_micro(1_000_000, held, M) == 1_000_000 + 20_000_000 - 5_000_000
+    assert gross_micro(held, M, -1) == 25_000_000
+    assert gross_micro(held, M, 0) == 5_000_000
     # At worst |10 - 30| = 20 lots and |-5 + 20| = 15 lots.
-    assert gross_micro(positions, buys, sells, marks, ticks, -1) == 40_000_000 + 15_000_000
+    working = positions(lots, marks, (5, 20, 0), (30, 1, 0))
+    assert gross_micro(working, M, -1) == 40_000_000 + 15_000_000
     assert worst_lots(10, 5, 30) == 20
 
 
 def test_an_unmarked_position_has_no_equity() -> None:
-    one, none = np.array([1]), np.array([0])
     with pytest.raises(ValueError, match="mark"):
-        equity_micro(0, one, none, one)
+        equity_micro(0, positions((1,), (0,)), M)
     with pytest.raises(ValueError, match="mark"):
-        gross_micro(none, one, none, none, one, -1)
+        gross_micro(positions((0,), (0,), buys=(1,)), M, -1)
 
 
 def test_peak_drawdown_and_day() -> None:

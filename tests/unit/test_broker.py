@@ -106,7 +106,7 @@ def test_impact_uses_the_volatility_known_before_the_filling_bar() -> None:
     first = moments[60][0]
     expected = next_bar_fill(
         costs.record(), 1, 50_000, 10**9, int(first["open"]), int(first["volume"]),
-        math.sqrt(variance / weight), CONFIG.micro_per_tick,
+        costs.half_spread_bps, math.sqrt(variance / weight), CONFIG.micro_per_tick,
     )  # fmt: skip
     assert prices[0] == expected[1]
     assert prices[0] > int(first["open"])

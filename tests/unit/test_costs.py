@@ -16,12 +16,12 @@ COSTS = CostModel().record()
 def test_square_root_impact_of_the_facts_page() -> None:
     # 1 % of volume at sigma 2 % and Y = 1 costs 20 basis points.
     pure = CostModel(half_spread_bps=0.0, slippage_bps=0.0, impact_y=1.0).record()
-    assert price_cost_fraction(pure, 0.02, 100, 10_000) == pytest.approx(0.0020, abs=1e-15)
+    assert price_cost_fraction(pure, 0.0, 0.02, 100, 10_000) == pytest.approx(0.0020, abs=1e-15)
 
 
 def test_parts_add_up() -> None:
     # 2 + 1 bp, 0.5 * 0.02 * sqrt(1/100) = 10 bp, 1000 shares at 0.005 on 50,000: 1 bp.
-    total = cost_fraction(COSTS, 0.02, 1_000, 100_000, 50_000_000)
+    total = cost_fraction(COSTS, 2.0, 0.02, 1_000, 100_000, 50_000_000)
     assert total == pytest.approx(0.0003 + 0.0010 + 0.0001, abs=1e-15)
 
 
@@ -43,8 +43,8 @@ def test_commission_on_notional_is_rounded_half_to_even() -> None:
 
 
 def test_what_did_not_trade_is_infinitely_dear() -> None:
-    assert cost_fraction(COSTS, 0.02, 10, 0, 100) == math.inf
-    assert cost_fraction(COSTS, 0.02, 0, 100, 100) == math.inf
+    assert cost_fraction(COSTS, 2.0, 0.02, 10, 0, 100) == math.inf
+    assert cost_fraction(COSTS, 2.0, 0.02, 0, 100, 100) == math.inf
 
 
 def test_participation_is_floored() -> None:

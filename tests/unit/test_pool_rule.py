@@ -123,7 +123,7 @@ def test_dissent_against_scipy_and_its_ends() -> None:
     assert dissent(np.ones(3), np.eye(3), np.ones(3, np.bool_), np.empty(3)) == pytest.approx(1.0)
     same = np.tile(P[0], (2, 1))
     assert dissent(half, same, both, np.empty(3)) == pytest.approx(0.0, abs=1e-15)
-    assert entropy(np.array([1.0, 0.0, 0.0])) == 0.0
+    assert entropy(1.0, 0.0, 0.0) == 0.0
 
 
 def test_mixing_returns_a_share_of_the_prior() -> None:

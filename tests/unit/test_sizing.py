@@ -93,7 +93,7 @@ def test_lots_are_rounded_towards_zero() -> None:
 
 def test_an_edge_below_the_round_trip_does_not_pay() -> None:
     # Round trip: 2 * (3 bp + 0.5 * 0.02 * sqrt(1/1000) + 1 bp) = 14.32 bp.
-    args = (0.02, 1_000, 1_000_000, 50_000_000)
+    args = (2.0, 0.02, 1_000, 1_000_000, 50_000_000)
     unit = TAIL_MEAN * 0.02 * math.sqrt(5)
     just = 0.00143246 / unit
     assert pays(SIZING, COSTS, 0.3, 0.3 + just * 1.001, *args) == SIZE_OK
