@@ -40,6 +40,7 @@ def read_lean(path: Path, symbol: str | None) -> Piece:
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"data file {path.name} is no LEAN table ({reason})") from error
+    raw.columns = [f"column_{number}" for number in range(1, raw.width + 1)]
     raw = raw.with_columns(pl.all().str.strip_chars()).with_row_index("row", 1)
     raw = raw.with_columns(pl.col("row").cast(pl.Int64))
     first = ",".join(str(value) for value in raw.row(0)[1:])
@@ -85,7 +86,7 @@ def _moment(day: str, crypto: bool) -> pl.Expr:
     )
     zone = "UTC" if crypto else NEW_YORK
     local = clock.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
-    return local.dt.convert_time_zone("UTC").cast(pl.Int64).alias("ts")
+    return local.dt.convert_time_zone("UTC").dt.cast_time_unit("ns").cast(pl.Int64).alias("ts")
 
 
 def _stamped(file: str, raw: pl.DataFrame, symbol: str, crypto: bool) -> Piece:
@@ -140,13 +141,17 @@ def _ticks(file: str, raw: pl.DataFrame, symbol: str, crypto: bool, kind: str) -
     return _piece(what, frame, raw, columns, file, crypto, None, refused)
 
 
+def _width(raw: pl.DataFrame) -> int:
+    return sum(name.startswith("column_") for name in raw.columns)
+
+
 def _frame(
     raw: pl.DataFrame, symbol: str, columns: dict[str, str], crypto: bool, file: str
 ) -> pl.DataFrame:
     missing = [old for old in columns.values() if old not in raw.columns]
     if missing:
         raise InputError(
-            f"data file {file} has {raw.width - 1} columns, too few for LEAN's {', '.join(columns)}"
+            f"data file {file} has {_width(raw)} columns, too few for LEAN's {', '.join(columns)}"
         )
     scale = 1.0 if crypto else _SCALE
     return raw.select(

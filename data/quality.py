@@ -25,6 +25,7 @@ from data.times import calendar_timezone, exchange_closes, stamped_at_close
 from data.units import float_places, power
 
 PLACES = 5  # of each trouble
+SILENCE_NS = 180 * DAY_NS  # Longer, and another company may have the ticker.
 LARGE_MOVE = 0.5  # of a bar's close to the next: shown, because somebody should know it
 
 
@@ -83,6 +84,14 @@ def check(lake: Path, source: str, options: CheckOptions) -> Quality:
             continue
         kept = "kept out of the table" if report.imported else "to be quarantined"
         report.trouble.append(f"{count:,} rows {reason}, {kept}")
+    for symbol in report.symbols:
+        if symbol.longest_gap_ns > SILENCE_NS:
+            since = np.datetime64(symbol.longest_gap_from, "ns").astype("datetime64[D]")
+            days = symbol.longest_gap_ns // DAY_NS
+            report.trouble.append(
+                f"{symbol.symbol}: nothing for {days} days from {since}: is it the same company "
+                "afterwards?"
+            )
     crossed = sum(symbol.crossed for symbol in report.symbols)
     if crossed:
         report.trouble.append(f"quotes crossed {crossed:,} times")

@@ -17,6 +17,8 @@ from data.errors import InputError
 # Years a market table can be of; what is outside is a slip of the pen.
 YEARS = range(1900, 2101)
 _SECOND = 10**9
+# Nine digits and more: 20240809 is a date.
+_NUMBER = r"^\s*-?\d{9,19}(?:\.\d*)?\s*$"
 
 
 def check_timezone(name: str | None) -> str | None:
@@ -50,6 +52,10 @@ def to_utc_ns(values: pl.Series, timezone: str | None, file: str) -> pl.Series:
     Numbers are epochs, texts ISO 8601. InputError for naive times without a ``timezone`` and for a
     column that holds no times.
     """
+    if values.dtype == pl.String and (values.str.contains(_NUMBER) | values.is_null()).all():
+        values = values.str.strip_chars().cast(
+            pl.Float64 if _has_point(values) else pl.Int64, strict=False
+        )
     if values.dtype.is_integer() or values.dtype.is_float():
         unit = epoch_unit(values)
         if values.dtype.is_float():
@@ -71,6 +77,10 @@ def to_utc_ns(values: pl.Series, timezone: str | None, file: str) -> pl.Series:
     known = values.dt.year().is_between(YEARS.start, YEARS.stop - 1)
     values = pl.select(pl.when(known).then(values)).to_series()
     return values.dt.cast_time_unit("ns").dt.convert_time_zone("UTC").cast(pl.Int64)
+
+
+def _has_point(values: pl.Series) -> bool:
+    return bool(values.str.contains(".", literal=True).any())
 
 
 def _parsed(values: pl.Series, file: str) -> pl.Series:
