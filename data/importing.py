@@ -18,13 +18,13 @@ from data.clocks import Clock
 from data.door import Flaw
 from data.errors import InputError
 from data.formats import Reading, read_pieces
-from data.lake import MANIFEST, LakeSource, Manifest, check_name
+from data.lake import MANIFEST, LakeSource, Manifest, check_name, units_of
 from data.lake_writer import current, known_rows, last_closes, locked
 from data.piece import Kind, Piece
 from data.table_import import Table, add_rows, same_table
 from data.ticks_import import bars_of_ticks, coarser_lots, exchange_names, judge_ticks
 from data.times import calendar_timezone, check_timezone
-from data.units import Units, account_units, float_places, found_units
+from data.units import FINEST, Units, account_units, float_places, found_units, power
 from data.years import bars_in_a_year
 
 
@@ -121,7 +121,8 @@ class _Job:
             )
         rows, refused = together(self.pieces, Kind.BARS)
         self._will_write([self._bar_name(clock)])
-        table = self._bar_table(clock, self._units([rows], account=True), rows)
+        units = self._account_units(self._units([rows], self._bar_name(clock)))
+        table = self._bar_table(clock, units, rows)
         with locked(self.lake, table.name) as directory:
             before = None if self.options.replace else current(self.lake, table.name)
             same_table(before, table)
@@ -147,8 +148,14 @@ class _Job:
             raise InputError("--clock builds bars out of trades, and these files hold none")
         frames = [rows for rows, _ in found.values()]
         exchanges = exchange_names(frames)
-        exact = self._units(frames, account=False)
-        units = self._units(frames, account=True) if clock is not None else exact
+        trades_table = f"{self.base}-{Kind.TRADES.value}"
+        units = exact = self._units(
+            frames, trades_table if clock is None else self._bar_name(clock)
+        )
+        if clock is not None:
+            units = self._account_units(units)
+            # Trades are counted exactly, and only what they add up to is rounded to the lot.
+            exact = replace(exact, lot=exact_lot(frames, self.pieces, units.lot))
         judged: dict[Kind, Judged] = {}
         for kind, (rows, refused) in found.items():
             judged[kind] = judge_ticks(rows, kind, (exact.tick, exact.lot), exchanges)
@@ -198,6 +205,8 @@ class _Job:
             self._add(directory, before, table, result)
 
     def _kept_ticks(self, kind: Kind, rows: Judged, units: Units, exchanges: list[str]) -> None:
+        if self.options.clock is None:
+            self._say(units)
         table = Table(
             f"{self.base}-{kind.value}", kind, "", units.tick, units.lot, self._currency(),
             self._group(), self.options.calendar or "", 0.0,
@@ -250,14 +259,18 @@ class _Job:
         calendar = self.options.calendar or _one([piece.calendar for piece in self.pieces])
         if calendar == "none":
             calendar = None
+        self._say(units)
         year = self.options.bars_per_year or bars_in_a_year(clock, calendar, rows)
         return Table(
             self._bar_name(clock), Kind.BARS, str(clock), units.tick, units.lot, self._currency(),
             self._group(), calendar or "", year,
         )  # fmt: skip
 
-    def _units(self, frames: list[pl.DataFrame], account: bool) -> Units:
-        given = self.options.tick, self.options.lot
+    def _units(self, frames: list[pl.DataFrame], table: str) -> Units:
+        """What was given, else what the table has, else the finest decimals of these files."""
+        before = None if self.options.replace else current(self.lake, table)
+        tick, lot = units_of(before) if before is not None else (None, None)
+        given = self.options.tick or tick, self.options.lot or lot
         places = [piece.places for piece in self.pieces]
         if None in places and None in given:
             prices, sizes = _places(frames)
@@ -265,11 +278,13 @@ class _Job:
             known = [pair for pair in places if pair is not None]
             prices = max((pair[0] for pair in known), default=0)
             sizes = max((pair[1] for pair in known), default=0)
-        units = found_units(*given, prices, sizes)
-        if account:
-            units = account_units(units, given[1] is not None, self._currency())
-            self.report.said += [line for line in units.said if line not in self.report.said]
-        return units
+        return found_units(*given, prices, sizes)
+
+    def _account_units(self, units: Units) -> Units:
+        return account_units(units, self.options.lot is not None, self._currency())
+
+    def _say(self, units: Units) -> None:
+        self.report.said += [line for line in units.said if line not in self.report.said]
 
     def _currency(self) -> str:
         return self.options.currency or _one([piece.currency for piece in self.pieces]) or "USD"
@@ -288,6 +303,14 @@ def _same_exchanges(before: Manifest, exchanges: list[str], rows: Judged) -> Jud
             pl.col("exchange").replace_strict(numbers, return_dtype=pl.Int64)
         )
     return rows
+
+
+def exact_lot(frames: list[pl.DataFrame], pieces: list[Piece], lot: Decimal) -> Decimal:
+    """The finest size seen, when it divides ``lot``; else ``lot`` itself."""
+    places = [piece.places for piece in pieces]
+    sizes = _places(frames)[1] if None in places else max(pair[1] for pair in places if pair)
+    fine = power(sizes)
+    return fine if sizes < FINEST and fine < lot and lot % fine == 0 else lot
 
 
 def _places(frames: list[pl.DataFrame]) -> tuple[int, int]:
