@@ -15,7 +15,8 @@ from data.clocks import Clock
 from data.errors import InputError
 from data.feed import open_feed
 from data.formats import Reading
-from data.importing import ImportOptions, import_files
+from data.import_job import ImportOptions
+from data.importing import import_files
 from data.lake import read_manifest, scan
 from data.lake_feed import load_table
 from data.nbbo import Feed as QuoteFeed
