@@ -55,6 +55,7 @@ def test_named_targets_commands_and_links_exist(page: Path) -> None:
     for target in set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    commands |= {group.name for group in app.registered_groups}
     for command in set(re.findall(r"`(?:\.venv/bin/)?sapphire ([a-z]+)", text)):
         assert command in commands, command
     for link in re.findall(r"\]\(([^)#:]+)\)", text):

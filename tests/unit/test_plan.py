@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,17 @@ import pytest
 
 from cluster import plan as plan_module
 from cluster.plan import WARM_UP_DATES, Plan, plan_session, session_config
-from data.daily_stocks import load_feed
 from data.errors import InputError
+from data.feed import open_feed
+from data.importing import ImportOptions, import_files
 
-LOAD_ONCE = functools.cache(load_feed)
+LOAD_ONCE = functools.cache(open_feed)
 
 
 @pytest.fixture(autouse=True)
 def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each feed is read once for all tests."""
-    monkeypatch.setattr(plan_module, "load_feed", LOAD_ONCE)
+    monkeypatch.setattr(plan_module, "open_feed", LOAD_ONCE)
 
 
 def plan(first: str | None = None, last: str | None = None, *symbols: str, **more: Any) -> Plan:
@@ -116,7 +118,7 @@ def test_limits_of_the_environment_reach_the_session(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MAX_DRAWDOWN", "0.1")
     monkeypatch.setenv("RISK_MULTIPLIER", "2")
     made = plan()
-    config = session_config(made.feed.symbols, {}, made.limits, datetime.now(UTC), "historical")
+    config = session_config(made.feed, {}, made.limits, datetime.now(UTC), "historical")
     assert config.limits["max_drawdown"] == 0.1
     assert config.sizing["risk_multiplier"] == 2.0
     # The multiplier loosens no limit: all others are the defaults.
@@ -131,10 +133,38 @@ def test_short_data_are_refused(tmp_path: Path) -> None:
     rows = [f"A,2010-03-{n:02},1,1,1,1,5,1\n" for n in (1, 2, 3)]
     path.write_text("Ticker,Date,Open,High,Low,Close,Volume,Adj Close\n" + "".join(rows))
     with pytest.raises(InputError, match=r"short.csv holds 3 dates: the warm-up alone takes 500"):
-        plan(path=path)
+        plan(path=str(path))
+
+
+def test_a_table_of_the_lake_gives_the_session_its_units(tmp_path: Path) -> None:
+    start = 1_723_161_600
+    rows = [f"{start + n},BTCUSDT,{10 + n % 3},13,9,{11 + n % 2},1.25\n" for n in range(510)]
+    path = tmp_path / "bars.csv"
+    path.write_text("ts,symbol,open,high,low,close,volume\n" + "".join(rows))
+    options = ImportOptions(
+        name="coins", clock="1s", stamp="open", tick=Decimal("0.1"), lot=Decimal("0.001"),
+        currency="USDT", group="crypto",
+    )  # fmt: skip
+    import_files(tmp_path / "lake", [path], options)
+    made = plan_session(None, None, (), "coins", 7, tmp_path / "lake")
+    assert len(np.unique(made.fit_bars["ts"])) == WARM_UP_DATES
+    config = session_config(made.feed, {}, made.limits, datetime.now(UTC), "historical")
+    assert (config.tick, config.micro_per_tick, config.currency) == ("0.1", 100, "USDT")
+    assert (config.group, config.symbols) == ("crypto", ["BTCUSDT"])
+    assert config.bars_per_year == config.sizing["bars_per_year"] == 31_536_000
+    with pytest.raises(InputError, match=r"'coin' is neither a file nor a table .* holds coins"):
+        plan_session(None, None, (), "coin", 7, tmp_path / "lake")
+
+
+def test_the_samples_session_has_the_units_it_always_had() -> None:
+    made = plan()
+    config = session_config(made.feed, {}, made.limits, datetime.now(UTC), "historical")
+    assert (config.tick, config.micro_per_tick, config.currency) == ("0.0001", 100, "USD")
+    assert (config.group, config.bars_per_year) == ("us-equity-daily", 252)
+    assert type(config.bars_per_year) is int
 
 
 def test_two_sessions_have_two_names() -> None:
     made, now = plan(), datetime.now(UTC)
-    names = {session_config(["A"], {}, made.limits, now, "paper").session_id for _ in range(20)}
+    names = {session_config(made.feed, {}, made.limits, now, "paper").session_id for _ in range(20)}
     assert len(names) == 20
