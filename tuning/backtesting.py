@@ -33,6 +33,7 @@ from tuning.loop_state import (
     ORDER_LOG,
     ORDER_ROW,
     OUT_WIDTH,
+    ROUNDS,
     Kept,
     LoopState,
     Models,
@@ -83,12 +84,21 @@ class BacktestParams:
             raise InputError("a backtest needs a symbol, cash, and a tick that is worth something")
         if self.pool.horizon != self.sizing.horizon:
             raise InputError("pool and sizing must look the same number of bars ahead")
+        for what, named in (
+            ("news: an item", [item.symbol for item in self.news]),
+            ("locks: a quarantined bar", [symbol for _, symbol in self.locks]),
+        ):
+            if any(not 0 <= symbol < len(self.symbols) for symbol in named):
+                raise InputError(f"{what} names no symbol: give 0 to {len(self.symbols) - 1}")
+        self.model_sets()
 
     def model_sets(self) -> list[tuple[int, Models]]:
-        """(moment from which it is in force, models), in that order; InputError when unordered."""
-        if isinstance(self.models, Mapping):
-            return [(0, Models.of(self.models))]
-        sets = [(int(since), Models.of(models)) for since, models in self.models]
+        """(moment from which it is in force, models), in that order.
+
+        InputError when unordered, for an unknown agent, and for what is no row of finite numbers.
+        """
+        given = [(0, self.models)] if isinstance(self.models, Mapping) else self.models
+        sets = [(int(since), _checked(models)) for since, models in given]
         if any(a >= b for (a, _), (b, _) in pairwise(sets)):
             raise InputError("models: each set must come in force later than the one before")
         return sets
@@ -115,11 +125,9 @@ class Run:
         self._params = params
         self._costs = costs
         symbols = len(params.symbols)
-        starts = moment_starts(bars)
+        starts = self._starts = moment_starts(bars)
         widest = int(np.diff(np.append(starts, len(bars))).max(initial=1))
-        # At most latency + 1 orders of a symbol wait at a time; time alone bounds nothing.
-        waiting = params.latency_bars + 2 if params.latency_ns == 0 else 1_000
-        capacity = symbols * waiting + 16
+        capacity = _most_waiting(self._bars, symbols, params.latency_bars, params.latency_ns)
         news_ts, news_score, news_counts = _news_arrays(params.news, symbols)
         self._setup = Setup(
             limits=limits.record(),
@@ -178,7 +186,12 @@ class Run:
         self._row = row
 
     def restore(self, state: LoopState) -> None:
-        """Goes on from a copy of ``state`` instead, at the row where it was taken."""
+        """Goes on from a copy of ``state``, taken of the same backtest, at the row it had reached.
+
+        What was kept and logged before that row is this run's own: zeros when it never went there.
+        """
+        rounds = int(state.counts[ROUNDS])
+        self._row = int(self._starts[rounds]) if rounds < len(self._starts) else len(self._bars)
         self.state = state.copy()
 
     def result(self) -> Result:
@@ -209,6 +222,31 @@ class Run:
         for (_, models), start, end in zip(sets, edges, ends, strict=True):
             if max(start, first) < min(end, last):
                 yield max(start, first), min(end, last), models
+
+
+def _checked(params: Mapping[str, np.ndarray]) -> Models:
+    try:
+        models = Models.of(params)
+    except LookupError as error:
+        raise InputError(f"models: {error}") from None
+    for name, row in zip(models._fields, models, strict=True):
+        if row.ndim != 1 or not np.isfinite(row).all():
+            raise InputError(f"models: {name} must be one row of finite numbers")
+    return models
+
+
+def _most_waiting(bars: Bars, symbols: int, latency_bars: int, latency_ns: int) -> int:
+    """Room for all orders that may be open at once: one decision a bar, for as long as it waits.
+
+    Beside them each symbol may have an operator's order.
+    """
+    room = symbols * (latency_bars + 3) + 16
+    if latency_ns > 0:
+        for symbol in range(symbols):
+            ts = bars["ts"][bars["symbol"] == symbol]
+            within = np.searchsorted(ts, ts + latency_ns, "right") - np.arange(len(ts))
+            room += int(within.max(initial=0))
+    return room
 
 
 def _longer(log: np.ndarray) -> np.ndarray:
@@ -248,8 +286,6 @@ def _news_arrays(news: Sequence[News], symbols: int) -> tuple[Ints, np.ndarray, 
     """Scored items grouped by symbol, by (ts, id) inside; and how many each symbol has."""
     ordered = sorted(news, key=lambda item: (item.symbol, item.ts, item.id))
     counts = np.bincount([item.symbol for item in ordered], minlength=symbols).astype(np.int64)
-    if len(counts) > symbols:
-        raise InputError("news: an item names no symbol of the backtest")
     return (
         np.array([item.ts for item in ordered], np.int64),
         np.array([score_text(item.text) for item in ordered], np.float64),
