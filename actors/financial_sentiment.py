@@ -18,11 +18,11 @@ the mass is below LIVE_MASS (one item of full relevance counts for about 4.3 hal
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Reason, Status
 from actors.link import link
 from actors.sentiment import score_text
+from data.compiled import inline_njit, lean_njit
 
 HALF_LIFE_NS = 86_400e9
 PRIOR_MASS = 1.0
@@ -46,12 +46,12 @@ _VOTED, _ABSTAINED = int(Status.VOTED), int(Status.ABSTAINED)
 _NO_NEWS = int(Reason.NO_NEWS)
 
 
-@njit(cache=True)
+@inline_njit
 def _fade(age, half_life):
     return 0.5 ** (max(age, 0.0) / half_life)
 
 
-@njit(cache=True)
+@lean_njit
 def absorb(params, state, ts, relevance, score):
     """Takes one scored item into the row. An item older than the newest one enters faded."""
     model = params if params.shape[0] > 0 else DEFAULTS
@@ -66,12 +66,15 @@ def absorb(params, state, ts, relevance, score):
     state[_TS] = newest
 
 
-@njit(cache=True)
+@lean_njit
 def step(params, state, bar, out):
     """One bar; see ``actors.contract``. ``params`` is empty or PARAMS_WIDTH numbers."""
     state[_COUNT] += 1.0
     model = params if params.shape[0] > 0 else DEFAULTS
     out[STATUS] = _ABSTAINED
+    if state[_MASS] == 0.0 and model[_LIVE] > 0.0:  # Spares the fading of nothing.
+        out[REASON] = _NO_NEWS
+        return
     faded = _fade(float(bar["ts"]) - state[_TS], model[_HALF_LIFE])
     mass = state[_MASS] * faded
     if not mass >= model[_LIVE]:

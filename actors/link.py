@@ -8,29 +8,26 @@ Parameters are one flat row ``[b_down, w_down..., b_flat, w_flat..., b_up, w_up.
 
 from __future__ import annotations
 
-import math
-
-from numba import njit
+from data.compiled import proven_inline_njit
+from data.vector_math import EXP_LIMIT, exp4
 
 # Features are clipped before the link: an outlier may move a forecast only so far.
 CLIP = 4.0
 
 
-@njit(cache=True)
+@proven_inline_njit
 def link(params, offset, x, count, out):
     """Writes the three probabilities of features ``x[:count]`` to ``out[:3]``."""
-    stride = count + 1
-    top = -math.inf
-    for k in range(3):
-        base = offset + k * stride
-        value = params[base]
-        for j in range(count):
-            value += params[base + 1 + j] * min(max(x[j], -CLIP), CLIP)
-        out[k] = value
-        top = max(top, value)
-    total = 0.0
-    for k in range(3):
-        out[k] = math.exp(out[k] - top)
-        total += out[k]
-    for k in range(3):
-        out[k] /= total
+    flat, up = offset + count + 1, offset + 2 * (count + 1)
+    v0, v1, v2 = params[offset], params[flat], params[up]
+    for j in range(count):
+        value = min(max(x[j], -CLIP), CLIP)
+        v0 += params[offset + 1 + j] * value
+        v1 += params[flat + 1 + j] * value
+        v2 += params[up + 1 + j] * value
+    top = max(v0, v1, v2)
+    e0, e1, e2, _ = exp4(
+        max(v0 - top, -EXP_LIMIT), max(v1 - top, -EXP_LIMIT), max(v2 - top, -EXP_LIMIT), 0.0
+    )
+    total = e0 + e1 + e2
+    out[0], out[1], out[2] = e0 / total, e1 / total, e2 / total

@@ -21,14 +21,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numba import njit
-
 from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Reason, Status
 from actors.outcome import update_variance
 from actors.trees import softmax, tree_margins
-from data.features import ring_at, ring_mean_std, ring_put, wilder_step
-from data.microstructure import parkinson_variance, relative_strength, ring_sum
+from data.compiled import inline_njit, lean_njit
+from data.features import wilder_step
+from data.microstructure import parkinson_variance, relative_strength
+from data.windows import mirror_put, ring_place, window_mean_std, window_start, window_sum
 
 FEATURES = (
     "return_1",
@@ -48,17 +47,23 @@ RSI_PERIOD = 14
 RANGE_WINDOW = 10
 LONG = 63
 _LIMIT = 8.0
+# Deviations of a random walk over n bars, and of its distance from its own mean.
+_ROOT_5, _ROOT_21, _ROOT_LONG = math.sqrt(5.0), math.sqrt(21.0), math.sqrt(LONG)
+_SPREAD_10, _SPREAD_50 = math.sqrt(10.0 / 3.0), math.sqrt(50.0 / 3.0)
 # Equal log volumes differ from their own mean by an ulp or two: that is no variation.
 _ROUNDING = 1e-12
 _STILL = 1e-9  # a deviation this small is the fading memory of a price that stands still
 # The state row.
 _COUNT, _VARIANCE, _WEIGHT, _GAIN, _LOSS, _LAST = range(6)
-_CLOSES = 6  # log closes
-_CLOSE_RING = LONG + 1
-_VOLUMES = _CLOSES + _CLOSE_RING  # log volumes
-_RETURNS = _VOLUMES + LONG
-_RANGES = _RETURNS + LONG
-STATE_WIDTH = _RANGES + RANGE_WINDOW
+# Mirrored rings that are filled together, of log closes, log volumes, returns and ranges; then
+# room for margins.
+_RING = LONG + 1
+_CLOSES = 6
+_VOLUMES = _CLOSES + 2 * _RING
+_RETURNS = _VOLUMES + 2 * _RING
+_RANGES = _RETURNS + 2 * _RING
+_MARGINS = _RANGES + 2 * _RING
+STATE_WIDTH = _MARGINS + 3
 
 _N = len(FEATURES)
 _VOTED, _ABSTAINED = int(Status.VOTED), int(Status.ABSTAINED)
@@ -66,73 +71,61 @@ _WARMING, _NO_MODEL = int(Reason.WARMING_UP), int(Reason.NO_MODEL)
 _DEGENERATE = int(Reason.DEGENERATE)
 
 
-@njit(cache=True)
+@inline_njit
 def _update(state, bar):
     """Takes the bar into the state row; returns the number of bars seen."""
     count = int(state[_COUNT]) + 1
     state[_COUNT] = count
+    place = ring_place(count, _RING)
     close = float(bar["close"])
     log_close = math.log(close)
+    mirror_put(state, _CLOSES, _RING, place, log_close)
     if count > 1:
-        change = log_close - ring_at(state, _CLOSES, _CLOSE_RING, count - 1, 0)
+        change = log_close - state[_CLOSES + _RING + place - 1]
         state[_VARIANCE], state[_WEIGHT] = update_variance(state[_VARIANCE], state[_WEIGHT], change)
-        ring_put(state, _RETURNS, LONG, count - 1, change)
+        mirror_put(state, _RETURNS, _RING, place, change)
         # RSI is defined on price changes, not on returns.
         move = close - state[_LAST]
         state[_GAIN] = wilder_step(state[_GAIN], count - 1, max(move, 0.0), RSI_PERIOD)
         state[_LOSS] = wilder_step(state[_LOSS], count - 1, max(-move, 0.0), RSI_PERIOD)
     state[_LAST] = close
-    ring_put(state, _CLOSES, _CLOSE_RING, count, log_close)
-    ring_put(state, _VOLUMES, LONG, count, math.log(1.0 + bar["volume"]))
+    mirror_put(state, _VOLUMES, _RING, place, math.log(1.0 + bar["volume"]))
     spread = parkinson_variance(float(bar["high"]), float(bar["low"]))
-    ring_put(state, _RANGES, RANGE_WINDOW, count, spread)
+    mirror_put(state, _RANGES, _RING, place, spread)
     return count
 
 
-@njit(cache=True)
-def _move(state, count, sigma, n):
-    """Log return over ``n`` bars in standard deviations."""
-    now = ring_at(state, _CLOSES, _CLOSE_RING, count, 0)
-    then = ring_at(state, _CLOSES, _CLOSE_RING, count, n)
-    return (now - then) / (sigma * math.sqrt(n))
-
-
-@njit(cache=True)
-def _distance(state, count, sigma, n):
-    """Distance of ln C from its mean over ``n`` bars, in deviations of a random walk."""
-    now = ring_at(state, _CLOSES, _CLOSE_RING, count, 0)
-    mean = ring_sum(state, _CLOSES, _CLOSE_RING, count, n) / n
-    return (now - mean) / (sigma * math.sqrt(n / 3.0))
-
-
-@njit(cache=True)
+@inline_njit
 def _features(state, count, x):
     """Writes the ten features to ``x``; False where the price does not vary."""
+    place = ring_place(count, _RING)
     sigma = math.sqrt(state[_VARIANCE] / state[_WEIGHT])
-    _, slow = ring_mean_std(state, _RETURNS, LONG, count - 1, LONG)
+    _, slow = window_mean_std(state, window_start(_RETURNS, _RING, place, LONG), LONG)
     if sigma <= _STILL or slow <= _STILL:
         return False
-    x[0] = _move(state, count, sigma, 1)
-    x[1] = _move(state, count, sigma, 5)
-    x[2] = _move(state, count, sigma, 21)
-    x[3] = _move(state, count, sigma, LONG)
-    spread = ring_sum(state, _RANGES, RANGE_WINDOW, count, RANGE_WINDOW) / RANGE_WINDOW
-    x[4] = math.sqrt(spread) / sigma - 1.0
-    x[5] = _distance(state, count, sigma, 10)
-    x[6] = _distance(state, count, sigma, 50)
+    at = _CLOSES + _RING + place
+    now = state[at]
+    x[0] = (now - state[at - 1]) / sigma
+    x[1] = (now - state[at - 5]) / (sigma * _ROOT_5)
+    x[2] = (now - state[at - 21]) / (sigma * _ROOT_21)
+    x[3] = (now - state[at - LONG]) / (sigma * _ROOT_LONG)
+    spread = window_sum(state, window_start(_RANGES, _RING, place, RANGE_WINDOW), RANGE_WINDOW)
+    x[4] = math.sqrt(spread / RANGE_WINDOW) / sigma - 1.0
+    x[5] = (now - window_sum(state, at - 9, 10) / 10.0) / (sigma * _SPREAD_10)
+    x[6] = (now - window_sum(state, at - 49, 50) / 50.0) / (sigma * _SPREAD_50)
     x[7] = relative_strength(state[_GAIN], state[_LOSS]) / 50.0 - 1.0
     # A feed of constant volume says nothing by it; its prices still speak.
     x[8] = 0.0
-    mean, deviation = ring_mean_std(state, _VOLUMES, LONG, count, LONG)
+    mean, deviation = window_mean_std(state, window_start(_VOLUMES, _RING, place, LONG), LONG)
     if deviation > _ROUNDING * mean:
-        x[8] = (ring_at(state, _VOLUMES, LONG, count, 0) - mean) / deviation
+        x[8] = (state[_VOLUMES + place] - mean) / deviation
     x[9] = sigma / slow - 1.0
     for j in range(_N):
         x[j] = min(max(x[j], -_LIMIT), _LIMIT)
     return True
 
 
-@njit(cache=True)
+@lean_njit
 def step(params, state, bar, out):
     """One bar, see ``actors.contract``; evidence are the features, also without a model."""
     count = _update(state, bar)
@@ -147,7 +140,7 @@ def step(params, state, bar, out):
     if len(params) == 0:
         out[REASON] = _NO_MODEL
         return
-    margins = np.empty(3)
+    margins = state[_MARGINS:]
     tree_margins(params, CALIBRATION, x, margins)
     softmax(margins, out)
     for k in range(3):

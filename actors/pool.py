@@ -165,7 +165,7 @@ def _is_distribution(p):
     return p[0] >= 0.0 and p[1] >= 0.0 and p[2] >= 0.0 and abs(p[0] + p[1] + p[2] - 1.0) <= 1e-6
 
 
-@proven_njit
+@proven_inline_njit
 def pool_step(params, arrays, bars, votes, status, result):
     """The compiled round; arguments as in ``pool_round``, already checked, room for the symbols.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 
 from data.compiled import proven_inline_njit, proven_njit
-from data.vector_math import exp4, log4
+from data.vector_math import EXP_LIMIT, LANES, exp4, log4
 
 # A weight that underflows to zero could never come back, nor be normalised when its owner is alone
 # awake. The floor changes no bound that a float64 could show.
@@ -127,16 +127,31 @@ def weight_step(weights, losses, prior, mixing):
     ``losses`` (k,) is each expert's mean over the window's symbols, the pool's own loss standing in
     where the expert slept.
     """
+    count = len(losses)
     least = losses[0]
-    for i in range(1, len(losses)):
+    for i in range(1, count):
         least = min(least, losses[i])
     total = 0.0
-    for i in range(len(weights)):
-        weights[i] *= math.exp(least - losses[i])
-        total += weights[i]
-    for i in range(len(weights)):
+    for i in range(0, count, LANES):
+        # Past the last expert its own number is taken again, and left.
+        b, c, d = min(i + 1, count - 1), min(i + 2, count - 1), min(i + 3, count - 1)
+        shrunk = exp4(
+            _shrink(least - losses[i]),
+            _shrink(least - losses[b]),
+            _shrink(least - losses[c]),
+            _shrink(least - losses[d]),
+        )
+        for k in range(min(LANES, count - i)):
+            weights[i + k] *= shrunk[k]
+            total += weights[i + k]
+    for i in range(count):
         mixed = (1.0 - mixing) * (weights[i] / total) + mixing * prior[i]
         weights[i] = max(mixed, WEIGHT_FLOOR)
+
+
+@proven_inline_njit
+def _shrink(x):
+    return max(x, -EXP_LIMIT)
 
 
 @proven_njit

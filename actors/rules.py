@@ -8,17 +8,17 @@ DONCHIAN    (entry, exit)   +1 from a close above the highest high of the ``entr
 RSI         (period, width) (50 - RSI) / width: buys what has been sold; Wilder (1978)
 BOLLINGER   (period, width) (mean - close) / (width sd): towards the middle of Bollinger's bands
 
-A rule has SLOT numbers of memory of its own, besides what all rules share: the rings of closes,
-highs and lows, and sigma.
+A rule has SLOT numbers of memory of its own, besides what all rules share: the mirrored rings of
+closes, highs and lows (``data.windows``), and sigma. ``at`` is where a bar's close stands.
 """
 
 from __future__ import annotations
 
 import math
 
-from numba import njit
-
-from data.features import ema_step, ring_at, ring_max, ring_mean_std, ring_min, wilder_step
+from data.compiled import inline_njit
+from data.features import ema_step, wilder_step
+from data.windows import window_mean_std
 
 EMA_CROSS, DONCHIAN, RSI, BOLLINGER = range(4)
 RULE_NAMES = ("ema_cross", "donchian", "rsi", "bollinger")
@@ -32,48 +32,77 @@ SLOT = 3
 _SEEN, _A, _B = range(SLOT)
 
 
-@njit(cache=True)
-def rule_update(rule, first, second, state, slot, rings, count, close):
-    """Takes bar number ``count`` into the slot; the rings hold it and what came before it."""
+# From a bar's close to its high and its low.
+TO_HIGH, TO_LOW = 2 * RING, 4 * RING
+
+
+@inline_njit
+def rule_update(rule, first, second, state, slot, at):
+    """Takes the bar at ``at`` into the slot; the rings hold it and what came before it."""
     seen = int(state[slot + _SEEN]) + 1
     state[slot + _SEEN] = seen
     if rule == EMA_CROSS:
-        state[slot + _A] = ema_step(state[slot + _A], seen, close, first)
-        state[slot + _B] = ema_step(state[slot + _B], seen, close, second)
+        state[slot + _A] = ema_step(state[slot + _A], seen, state[at], first)
+        state[slot + _B] = ema_step(state[slot + _B], seen, state[at], second)
     elif rule == RSI:
         if seen > 1:
-            move = close - ring_at(state, rings, RING, count, 1)
+            move = state[at] - state[at - 1]
             gain, loss = max(move, 0.0), max(-move, 0.0)
             state[slot + _A] = wilder_step(state[slot + _A], seen - 1, gain, first)
             state[slot + _B] = wilder_step(state[slot + _B], seen - 1, loss, first)
     elif rule == DONCHIAN and seen > max(first, second):
-        held = state[slot + _A]
-        state[slot + _A] = _donchian(held, first, second, state, rings, count, close)
+        state[slot + _A] = _donchian(state[slot + _A], int(first), int(second), state, at)
 
 
-@njit(cache=True)
-def _donchian(held, entry, leave, state, rings, count, close):
-    """The position after the latest bar: -1, 0 or +1."""
-    highs, lows = rings + RING, rings + 2 * RING
-    if close > ring_max(state, highs, RING, count, 1, int(entry)):
+@inline_njit
+def _donchian(held, entry, leave, state, at):
+    """The position after the bar at ``at``: -1, 0 or +1."""
+    longest = max(entry, leave)
+    above = _highs_below(state, at, longest)
+    if above >= entry:
         return 1.0
-    if close < ring_min(state, lows, RING, count, 1, int(entry)):
+    below = _lows_above(state, at, longest)
+    if below >= entry:
         return -1.0
-    if held > 0.0 and close < ring_min(state, lows, RING, count, 1, int(leave)):
+    if held > 0.0 and below >= leave:
         return 0.0
-    if held < 0.0 and close > ring_max(state, highs, RING, count, 1, int(leave)):
+    if held < 0.0 and above >= leave:
         return 0.0
     return held
 
 
-@njit(cache=True)
-def rule_signal(rule, first, second, state, slot, rings, count, close, sigma):
+@inline_njit
+def _highs_below(state, at, limit):
+    """How many bars in a row before ``at`` have a high below its close, at most ``limit``.
+
+    A close above the highest high of n bars is one with at least n such bars; the count mostly
+    ends after a few.
+    """
+    close, high = state[at], at + TO_HIGH - 1
+    n = 0
+    while n < limit and state[high - n] < close:
+        n += 1
+    return n
+
+
+@inline_njit
+def _lows_above(state, at, limit):
+    """How many bars in a row before ``at`` have a low above its close, at most ``limit``."""
+    close, low = state[at], at + TO_LOW - 1
+    n = 0
+    while n < limit and state[low - n] > close:
+        n += 1
+    return n
+
+
+@inline_njit
+def rule_signal(rule, first, second, state, slot, at, sigma):
     """(ready, signal) after ``rule_update``; not ready while warming up or without variation."""
     seen = int(state[slot + _SEEN])
     if rule == EMA_CROSS:
         if seen < max(first, second):
             return False, 0.0
-        gap = (state[slot + _A] - state[slot + _B]) / close
+        gap = (state[slot + _A] - state[slot + _B]) / state[at]
         return True, gap / (sigma * math.sqrt(second))
     if rule == DONCHIAN:
         return seen > max(first, second), state[slot + _A]
@@ -84,7 +113,7 @@ def rule_signal(rule, first, second, state, slot, rings, count, close, sigma):
         return True, (50.0 - 100.0 * state[slot + _A] / total) / second
     if seen < first:
         return False, 0.0
-    mean, deviation = ring_mean_std(state, rings, RING, count, int(first))
+    mean, deviation = window_mean_std(state, at + 1 - int(first), int(first))
     if deviation <= 0.0:
         return False, 0.0
-    return True, (mean - close) / (second * deviation)
+    return True, (mean - state[at]) / (second * deviation)

@@ -28,10 +28,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Floats, Reason, Status
-from actors.link import link
+from actors.link import CLIP
 from actors.outcome import update_variance
 from actors.rules import (
     MAX_PERIOD,
@@ -39,10 +38,14 @@ from actors.rules import (
     RING,
     RULE_NAMES,
     SLOT,
+    TO_HIGH,
+    TO_LOW,
     rule_signal,
     rule_update,
 )
-from data.features import ring_at, ring_put
+from data.compiled import inline_njit, lean_njit
+from data.vector_math import EXP_LIMIT, exp4
+from data.windows import mirror_put, ring_place, window_path
 
 # A champion's row in params.
 RULE, FIRST, SECOND, TREND_TASTE, VOL_TASTE = range(5)
@@ -62,7 +65,7 @@ REGIME_CLIP = 3.0
 # and parameters it belongs to, followed by the rule's own memory.
 _COUNT, _VARIANCE, _WEIGHT, _LONG, _LONG_WEIGHT = range(5)
 _RINGS = 5
-_SLOTS = _RINGS + 3 * RING
+_SLOTS = _RINGS + 3 * 2 * RING  # mirrored: see data.windows
 _OWNER = 3
 _SLOT_WIDTH = _OWNER + SLOT
 STATE_WIDTH = _SLOTS + MAX_CHAMPIONS * _SLOT_WIDTH
@@ -75,44 +78,39 @@ _WARMING_UP, _NO_CHAMPION = int(Reason.WARMING_UP), int(Reason.NO_CHAMPION)
 _DEGENERATE = int(Reason.DEGENERATE)
 
 
-@njit(cache=True)
+@inline_njit
 def update(params, state, bar):
-    """Takes the bar into the state row and every champion's slot; returns the bars seen."""
+    """Takes the bar into the state row and every champion's slot.
+
+    Returns the bars seen and where the close stands in its ring.
+    """
     count = int(state[_COUNT]) + 1
     state[_COUNT] = count
     close = float(bar["close"])
+    place = ring_place(count, RING)
+    at = _RINGS + RING + place
+    mirror_put(state, _RINGS, RING, place, close)
+    mirror_put(state, _RINGS + TO_HIGH, RING, place, float(bar["high"]))
+    mirror_put(state, _RINGS + TO_LOW, RING, place, float(bar["low"]))
     if count > 1:
-        log_return = math.log(close / ring_at(state, _RINGS, RING, count - 1, 0))
+        log_return = math.log(close / state[at - 1])
         state[_VARIANCE], state[_WEIGHT] = update_variance(
             state[_VARIANCE], state[_WEIGHT], log_return
         )
         fresh = 1.0 - LONG_DECAY
         state[_LONG] = LONG_DECAY * state[_LONG] + fresh * log_return * log_return
         state[_LONG_WEIGHT] = LONG_DECAY * state[_LONG_WEIGHT] + fresh
-    ring_put(state, _RINGS, RING, count, close)
-    ring_put(state, _RINGS + RING, RING, count, float(bar["high"]))
-    ring_put(state, _RINGS + 2 * RING, RING, count, float(bar["low"]))
     for i in range(params.shape[0] // CHAMPION_WIDTH):
         row, slot = i * CHAMPION_WIDTH, _SLOTS + i * _SLOT_WIDTH
-        first_lag = 0
-        if not _owns(params, row, state, slot):
-            _claim(params, row, state, slot)
-            first_lag = min(count, RING) - 1
-        for lag in range(first_lag, -1, -1):
-            rule_update(
-                int(params[row]),
-                params[row + FIRST],
-                params[row + SECOND],
-                state,
-                slot + _OWNER,
-                _RINGS,
-                count - lag,
-                ring_at(state, _RINGS, RING, count, lag),
-            )
-    return count
+        if _owns(params, row, state, slot):
+            rule, first, second = int(params[row]), params[row + FIRST], params[row + SECOND]
+            rule_update(rule, first, second, state, slot + _OWNER, at)
+        else:
+            _claim(params, row, state, slot, at, min(count, RING))
+    return count, at
 
 
-@njit(cache=True)
+@inline_njit
 def _owns(params, row, state, slot):
     """Whether the slot's memory is that of the champion's rule and parameters."""
     # Rules count from 0 and an unused slot is all zeros, so the owner is stored one higher.
@@ -121,28 +119,26 @@ def _owns(params, row, state, slot):
     return same and state[slot + 2] == params[row + SECOND]
 
 
-@njit(cache=True)
-def _claim(params, row, state, slot):
-    """Empties the slot and makes it the champion's."""
+@lean_njit
+def _claim(params, row, state, slot, at, known):
+    """Empties the slot, makes it the champion's and runs its rule over the ``known`` bars."""
     state[slot : slot + _SLOT_WIDTH] = 0.0
     state[slot] = params[row] + 1.0
     state[slot + 1] = params[row + FIRST]
     state[slot + 2] = params[row + SECOND]
+    rule, first, second = int(params[row]), params[row + FIRST], params[row + SECOND]
+    for bar_at in range(at + 1 - known, at + 1):
+        rule_update(rule, first, second, state, slot + _OWNER, bar_at)
 
 
-@njit(cache=True)
-def regime(state, count, out):
+@inline_njit
+def regime(state, at, out):
     """Writes (z_trend, z_vol) to the evidence; False when the market stands still."""
-    path = 0.0
-    close = ring_at(state, _RINGS, RING, count, 0)
-    later = close
-    for lag in range(1, EFFICIENCY_LENGTH + 1):
-        earlier = ring_at(state, _RINGS, RING, count, lag)
-        path += abs(later - earlier)
-        later = earlier
+    start = at - EFFICIENCY_LENGTH
+    path = window_path(state, start, EFFICIENCY_LENGTH)
     if path <= 0.0 or state[_VARIANCE] <= 0.0:
         return False
-    net = abs(close - later)
+    net = abs(state[at] - state[start])
     trend = (net / path - EFFICIENCY_MEAN) / EFFICIENCY_DEVIATION
     short, long = state[_VARIANCE] / state[_WEIGHT], state[_LONG] / state[_LONG_WEIGHT]
     vol = 0.5 * math.log(short / long) / VOLATILITY_DEVIATION
@@ -151,44 +147,67 @@ def regime(state, count, out):
     return True
 
 
-@njit(cache=True)
-def mix(params, state, count, close, out):
+@inline_njit
+def mix(params, state, at, out):
     """Adds the champions' weighted forecasts into out[:3]; returns how many spoke."""
-    sigma = math.sqrt(state[_VARIANCE] / state[_WEIGHT])
-    vote = np.empty(3)
-    signal = np.empty(1)
-    total = 0.0
-    spoke = 0
+    heard, spoke = _signals(params, state, at, out)
+    trend, vol = out[_EFFICIENCY], out[_VOL_REGIME]
+    total, p0, p1, p2 = 0.0, 0.0, 0.0, 0.0
     for i in range(params.shape[0] // CHAMPION_WIDTH):
-        row, slot = i * CHAMPION_WIDTH, _SLOTS + i * _SLOT_WIDTH
-        first, second = params[row + FIRST], params[row + SECOND]
-        ready, value = rule_signal(
-            int(params[row]), first, second, state, slot + _OWNER, _RINGS, count, close, sigma
-        )
-        if not ready:
-            continue
-        spoke += 1
-        signal[0] = value
-        out[_SIGNALS + i] = value
-        link(params, row + LINK, signal, 1, vote)
-        weight = math.exp(
-            params[row + TREND_TASTE] * out[_EFFICIENCY]
-            + params[row + VOL_TASTE] * out[_VOL_REGIME]
-        )
-        total += weight
-        for k in range(3):
-            out[k] += weight * vote[k]
-    for k in range(3):
-        if spoke > 0:
-            out[k] /= total
+        if heard >> i & 1:
+            e0, e1, e2, weight = _voice(params, i * CHAMPION_WIDTH, out[_SIGNALS + i], trend, vol)
+            total += weight
+            share = weight / (e0 + e1 + e2)
+            p0 += share * e0
+            p1 += share * e1
+            p2 += share * e2
+    if spoke > 0:
+        out[0], out[1], out[2] = p0 / total, p1 / total, p2 / total
     out[_MIXED] = total
     return spoke
 
 
-@njit(cache=True)
+@inline_njit
+def _signals(params, state, at, out):
+    """Writes the signals of the champions that speak; returns them as bits, and their number."""
+    sigma = math.sqrt(state[_VARIANCE] / state[_WEIGHT])
+    heard, spoke = 0, 0
+    for i in range(params.shape[0] // CHAMPION_WIDTH):
+        row, slot = i * CHAMPION_WIDTH, _SLOTS + i * _SLOT_WIDTH
+        first, second = params[row + FIRST], params[row + SECOND]
+        ready, value = rule_signal(int(params[row]), first, second, state, slot + _OWNER, at, sigma)
+        if ready:
+            out[_SIGNALS + i] = value
+            heard |= 1 << i
+            spoke += 1
+    return heard, spoke
+
+
+@inline_njit
+def _voice(params, row, signal, trend, vol):
+    """The champion's link (``actors.link``) unnormalised, and its weight in this regime.
+
+    Four exponentials in one call: this is why the link stands here once more for one feature.
+    """
+    x = min(max(signal, -CLIP), CLIP)
+    base = row + LINK
+    v0 = params[base] + params[base + 1] * x
+    v1 = params[base + 2] + params[base + 3] * x
+    v2 = params[base + 4] + params[base + 5] * x
+    top = max(v0, v1, v2)
+    taste = params[row + TREND_TASTE] * trend + params[row + VOL_TASTE] * vol
+    return exp4(
+        max(v0 - top, -EXP_LIMIT),
+        max(v1 - top, -EXP_LIMIT),
+        max(v2 - top, -EXP_LIMIT),
+        min(max(taste, -EXP_LIMIT), EXP_LIMIT),
+    )
+
+
+@lean_njit
 def step(params, state, bar, out):
     """One bar; see ``actors.contract``. ``params`` is CHAMPION_WIDTH numbers per champion."""
-    count = update(params, state, bar)
+    count, at = update(params, state, bar)
     out[STATUS] = _ABSTAINED
     if count <= WARM_UP:
         out[REASON] = _WARMING_UP
@@ -196,10 +215,10 @@ def step(params, state, bar, out):
     if params.shape[0] == 0:
         out[REASON] = _NO_CHAMPION
         return
-    if not regime(state, count, out):
+    if not regime(state, at, out):
         out[REASON] = _DEGENERATE
         return
-    spoke = mix(params, state, count, float(bar["close"]), out)
+    spoke = mix(params, state, at, out)
     out[_SPOKE] = spoke
     if spoke == 0:
         out[REASON] = _WARMING_UP

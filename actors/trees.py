@@ -18,15 +18,16 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from data.compiled import inline_njit, lean_njit
 
 CLASSES = 3
 HEADER = 2 + CLASSES
 MAX_DEPTH = 8
 
 
-@njit(cache=True)
+@lean_njit
 def tree_margins(params, offset, x, out):
     """Writes the margins of features ``x`` to ``out[:3]``; the block starts at ``offset``."""
     rounds = int(params[offset])
@@ -47,7 +48,7 @@ def tree_margins(params, offset, x, out):
         out[k] = total
 
 
-@njit(cache=True)
+@inline_njit
 def softmax(margins, out):
     """exp(m_k) / sum exp(m_j) of three margins, in float64."""
     top = max(margins[0], margins[1], margins[2])

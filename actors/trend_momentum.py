@@ -19,14 +19,15 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
 from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Reason, Status
 from actors.link import link
 from actors.outcome import update_variance
-from data.features import ema_step, ring_at, ring_max, ring_min, ring_put
+from data.compiled import inline_njit, lean_njit
+from data.features import ema_step, ring_at, ring_put
+from data.windows import block_max, block_max_put, ring_place
 
 LOOK_BACKS = (21, 63, 126, 252)
+ROOTS = tuple(math.sqrt(length) for length in LOOK_BACKS)
 EMA_FAST, EMA_SLOW = 20, 100
 CHANNEL = 55
 WARM_UP = 252
@@ -48,12 +49,13 @@ GAP_DEVIATION = _gap_deviation(EMA_FAST, EMA_SLOW)
 
 # The state row.
 _COUNT, _VARIANCE, _WEIGHT, _FAST, _SLOW = range(5)
-_LOGS = 5
+_HIGHEST, _LOWEST = 5, 6  # of the channel before the latest bar
+_LOGS = 7
 _LOG_RING = WARM_UP + 1
 _HIGHS = _LOGS + _LOG_RING
-_CHANNEL_RING = CHANNEL + 1
-_LOWS = _HIGHS + _CHANNEL_RING
-STATE_WIDTH = _LOWS + _CHANNEL_RING
+_CHANNEL_ROOM = CHANNEL + 1
+_LOWS = _HIGHS + _CHANNEL_ROOM  # of -low, whose maximum is the lowest low
+STATE_WIDTH = _LOWS + _CHANNEL_ROOM
 
 _SIGMA = OUT_FIXED + FEATURE_COUNT
 _VOTED, _ABSTAINED = int(Status.VOTED), int(Status.ABSTAINED)
@@ -61,7 +63,7 @@ _WARMING_UP, _NO_MODEL = int(Reason.WARMING_UP), int(Reason.NO_MODEL)
 _DEGENERATE = int(Reason.DEGENERATE)
 
 
-@njit(cache=True)
+@inline_njit
 def update(state, bar):
     """Takes the bar into the state row; returns the number of bars seen."""
     count = int(state[_COUNT]) + 1
@@ -74,34 +76,37 @@ def update(state, bar):
             state[_VARIANCE], state[_WEIGHT], step_return
         )
     ring_put(state, _LOGS, _LOG_RING, count, log_close)
-    ring_put(state, _HIGHS, _CHANNEL_RING, count, float(bar["high"]))
-    ring_put(state, _LOWS, _CHANNEL_RING, count, float(bar["low"]))
+    if count > CHANNEL:
+        before = ring_place(count - 1, CHANNEL)
+        state[_HIGHEST] = block_max(state, _HIGHS, CHANNEL, before)
+        state[_LOWEST] = -block_max(state, _LOWS, CHANNEL, before)
+    place = ring_place(count, CHANNEL)
+    block_max_put(state, _HIGHS, CHANNEL, place, float(bar["high"]))
+    block_max_put(state, _LOWS, CHANNEL, place, -float(bar["low"]))
     state[_FAST] = ema_step(state[_FAST], count, close, EMA_FAST)
     state[_SLOW] = ema_step(state[_SLOW], count, close, EMA_SLOW)
     return count
 
 
-@njit(cache=True)
+@inline_njit
 def features(state, close, count, out):
     """Writes the features and sigma to the evidence; False when a ratio would be undefined."""
     sigma = math.sqrt(state[_VARIANCE] / state[_WEIGHT])
-    high = ring_max(state, _HIGHS, _CHANNEL_RING, count, 1, CHANNEL)
-    low = ring_min(state, _LOWS, _CHANNEL_RING, count, 1, CHANNEL)
+    high, low = state[_HIGHEST], state[_LOWEST]
     if sigma <= 0.0 or high <= low:
         return False
     out[_SIGMA] = sigma
     now = ring_at(state, _LOGS, _LOG_RING, count, 0)
     for j in range(len(LOOK_BACKS)):
-        length = LOOK_BACKS[j]
-        move = now - ring_at(state, _LOGS, _LOG_RING, count, length)
-        out[OUT_FIXED + j] = move / (sigma * math.sqrt(length))
+        move = now - ring_at(state, _LOGS, _LOG_RING, count, LOOK_BACKS[j])
+        out[OUT_FIXED + j] = move / (sigma * ROOTS[j])
     gap = (state[_FAST] - state[_SLOW]) / close
     out[OUT_FIXED + 4] = gap / (sigma * GAP_DEVIATION)
     out[OUT_FIXED + 5] = 2.0 * (close - low) / (high - low) - 1.0
     return True
 
 
-@njit(cache=True)
+@lean_njit
 def step(params, state, bar, out):
     """One bar; see ``actors.contract``. ``params`` is one link row of length 21, or empty."""
     count = update(state, bar)

@@ -21,21 +21,18 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
 from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Reason, Status
 from actors.link import link
 from actors.outcome import update_variance
-from data.features import ring_at, ring_put
+from data.compiled import inline_njit, lean_njit
 from data.microstructure import (
     amihud_ratio,
     kyle_regression,
-    ring_rank,
-    ring_sum,
     signed_volume,
     typical_price,
     volume_weighted_price,
 )
+from data.windows import mirror_put, ring_place, ring_put_rank, window_start, window_sum
 
 FEATURES = (
     "imbalance_5",
@@ -57,25 +54,30 @@ RANK_MINIMUM = 42  # values before a rank means anything
 # The state row. Two variances: of close-to-close returns, and of moves inside the bar.
 _COUNT, _VARIANCE, _WEIGHT, _MOVE_VARIANCE, _MOVE_WEIGHT, _LAST = range(6)
 _TRADED, _AMIHUDS, _IMPACTS = 6, 7, 8  # how many values their rings have taken
+# Four mirrored rings that are filled together, one bar at a time.
+_RING = KYLE_WINDOW
 _PRICES = 9
-_VOLUMES = _PRICES + VWAP_WINDOW
-_FLOW_RING = KYLE_WINDOW
-_RETURNS = _VOLUMES + VWAP_WINDOW
-_FLOWS = _RETURNS + _FLOW_RING
-_RATIOS = _FLOWS + _FLOW_RING
-_AMIHUD_RING = _RATIOS + AMIHUD_WINDOW
+_VOLUMES = _PRICES + 2 * _RING
+_RETURNS = _VOLUMES + 2 * _RING
+_FLOWS = _RETURNS + 2 * _RING
+_RATIOS = _FLOWS + 2 * _RING
+# A rank needs no order: plain rings, of which the first values are the known ones.
+_AMIHUD_RING = _RATIOS + 2 * AMIHUD_WINDOW
 _IMPACT_RING = _AMIHUD_RING + RANK_WINDOW
 STATE_WIDTH = _IMPACT_RING + RANK_WINDOW
 
 _STILL = 1e-9  # a deviation this small is the fading memory of a price that stands still
 _WIDEST = math.sqrt(KYLE_WINDOW)
+_SHORT = 5  # bars of the shorter imbalance
+_SHORT_SCALE, _LONG_SCALE = math.sqrt(3.0 * _SHORT), math.sqrt(3.0 * VWAP_WINDOW)
+_VWAP_SCALE = math.sqrt(VWAP_WINDOW / 3.0)
 _UNIFORM = math.sqrt(12.0)  # a rank is uniform on [0, 1], variance 1/12
 _VOTED, _ABSTAINED = int(Status.VOTED), int(Status.ABSTAINED)
 _WARMING_UP, _NO_MODEL = int(Reason.WARMING_UP), int(Reason.NO_MODEL)
 _DEGENERATE = int(Reason.DEGENERATE)
 
 
-@njit(cache=True)
+@inline_njit
 def _take_bar(state, bar):
     """Volume, flow, return and price of the bar into their rings; returns the bars seen."""
     count = int(state[_COUNT]) + 1
@@ -91,102 +93,124 @@ def _take_bar(state, bar):
         state[_MOVE_VARIANCE], state[_MOVE_WEIGHT], move
     )
     price = typical_price(float(bar["high"]), float(bar["low"]), close)
-    ring_put(state, _PRICES, VWAP_WINDOW, count, price)
-    ring_put(state, _VOLUMES, VWAP_WINDOW, count, volume)
+    place = ring_place(count, _RING)
+    mirror_put(state, _PRICES, _RING, place, price)
+    mirror_put(state, _VOLUMES, _RING, place, volume)
     # The first bar has no return; its zero leaves the ring long before the first vote.
     change = 0.0
     if count > 1:
         change = math.log(close / state[_LAST])
         state[_VARIANCE], state[_WEIGHT] = update_variance(state[_VARIANCE], state[_WEIGHT], change)
     state[_LAST] = close
-    ring_put(state, _RETURNS, _FLOW_RING, count, change)
-    ring_put(state, _FLOWS, _FLOW_RING, count, flow)
+    mirror_put(state, _RETURNS, _RING, place, change)
+    mirror_put(state, _FLOWS, _RING, place, flow)
     if volume > 0.0:
         state[_TRADED] += 1.0
         ratio = amihud_ratio(change, close, volume)
-        ring_put(state, _RATIOS, AMIHUD_WINDOW, int(state[_TRADED]), ratio)
+        traded = ring_place(int(state[_TRADED]), AMIHUD_WINDOW)
+        mirror_put(state, _RATIOS, AMIHUD_WINDOW, traded, ratio)
     return count
 
 
-@njit(cache=True)
+@inline_njit
 def _rank_amihud(state, evidence):
     """Amihud's measure and its centred rank; 0 while there are too few values."""
     traded = int(state[_TRADED])
     if traded < AMIHUD_WINDOW:
         return 0.0
-    illiquidity = ring_sum(state, _RATIOS, AMIHUD_WINDOW, traded, AMIHUD_WINDOW) / AMIHUD_WINDOW
+    place = ring_place(traded, AMIHUD_WINDOW)
+    start = window_start(_RATIOS, AMIHUD_WINDOW, place, AMIHUD_WINDOW)
+    illiquidity = window_sum(state, start, AMIHUD_WINDOW) / AMIHUD_WINDOW
     evidence[FEATURE_COUNT] = illiquidity
     state[_AMIHUDS] += 1.0
     return _put_and_rank(state, _AMIHUD_RING, int(state[_AMIHUDS]), illiquidity)
 
 
-@njit(cache=True)
-def _rank_kyle(state, count, evidence):
-    """Kyle's lambda, the centred rank of lambda x mean volume, and the last bar's residual."""
+@inline_njit
+def _rank_kyle(state, count, traded, evidence):
+    """Kyle's lambda, the centred rank of lambda x mean volume, and the last bar's residual.
+
+    ``traded`` is the volume of the last VWAP_WINDOW bars.
+    """
     if count < KYLE_WINDOW:
         return 0.0, 0.0
+    place = ring_place(count, _RING)
     start, slope, deviation = kyle_regression(
-        state, _RETURNS, _FLOWS, _FLOW_RING, count, KYLE_WINDOW
+        state,
+        window_start(_RETURNS, _RING, place, KYLE_WINDOW),
+        window_start(_FLOWS, _RING, place, KYLE_WINDOW),
+        KYLE_WINDOW,
     )
     evidence[FEATURE_COUNT + 1] = slope
     if slope == 0.0:
         return 0.0, 0.0
     residual = 0.0
     if deviation > 0.0:
-        change = ring_at(state, _RETURNS, _FLOW_RING, count, 0)
-        flow = ring_at(state, _FLOWS, _FLOW_RING, count, 0)
+        change, flow = state[_RETURNS + place], state[_FLOWS + place]
         residual = (change - start - slope * flow) / deviation
         # No residual of n can exceed sqrt(n) deviations; rounding of a perfect fit could.
         residual = min(max(residual, -_WIDEST), _WIDEST)
-    volume = ring_sum(state, _VOLUMES, VWAP_WINDOW, count, VWAP_WINDOW) / VWAP_WINDOW
     state[_IMPACTS] += 1.0
-    return _put_and_rank(state, _IMPACT_RING, int(state[_IMPACTS]), slope * volume), residual
+    impact = slope * (traded / VWAP_WINDOW)
+    return _put_and_rank(state, _IMPACT_RING, int(state[_IMPACTS]), impact), residual
 
 
-@njit(cache=True)
+@inline_njit
 def _put_and_rank(state, base, count, value):
     """Puts the ``count``-th value and returns its rank, scaled to mean 0 and variance 1."""
-    ring_put(state, base, RANK_WINDOW, count, value)
-    if count < RANK_MINIMUM:
+    rank = ring_put_rank(state, base, RANK_WINDOW, count, value)
+    return _UNIFORM * (rank - 0.5) if count >= RANK_MINIMUM else 0.0
+
+
+@inline_njit
+def _traded(state, count, n):
+    """Volume of the last ``n`` bars."""
+    start = window_start(_VOLUMES, _RING, ring_place(count, _RING), n)
+    return window_sum(state, start, n)
+
+
+@inline_njit
+def _imbalance(state, count, n, scale, traded):
+    """``scale`` x net share of buying over ``n`` bars; 0 when nothing was traded."""
+    if traded <= 0.0:
         return 0.0
-    rank = ring_rank(state, base, RANK_WINDOW, count, min(count, RANK_WINDOW), value)
-    return _UNIFORM * (rank - 0.5)
+    start = window_start(_FLOWS, _RING, ring_place(count, _RING), n)
+    return scale * window_sum(state, start, n) / traded
 
 
-@njit(cache=True)
-def _imbalance(state, count, n):
-    """sqrt(3 n) x net share of buying over ``n`` bars; 0 when nothing was traded."""
-    volume = ring_sum(state, _VOLUMES, VWAP_WINDOW, count, n)
-    if volume <= 0.0:
-        return 0.0
-    return math.sqrt(3.0 * n) * ring_sum(state, _FLOWS, _FLOW_RING, count, n) / volume
-
-
-@njit(cache=True)
-def _prices(state, count, x):
+@inline_njit
+def _prices(state, count, traded, x):
     """Writes the flow and VWAP features; False where price or volume does not vary."""
+    place = ring_place(count, _RING)
     sigma = math.sqrt(state[_VARIANCE] / state[_WEIGHT])
-    mean_price = volume_weighted_price(state, _PRICES, _VOLUMES, VWAP_WINDOW, count, VWAP_WINDOW)
+    mean_price = volume_weighted_price(
+        state,
+        window_start(_PRICES, _RING, place, VWAP_WINDOW),
+        window_start(_VOLUMES, _RING, place, VWAP_WINDOW),
+        VWAP_WINDOW,
+        traded,
+    )
     if sigma <= _STILL or mean_price <= 0.0:
         return False
-    x[0] = _imbalance(state, count, 5)
-    x[1] = _imbalance(state, count, VWAP_WINDOW)
-    x[2] = math.log(state[_LAST] / mean_price) / (sigma * math.sqrt(VWAP_WINDOW / 3.0))
+    x[0] = _imbalance(state, count, _SHORT, _SHORT_SCALE, _traded(state, count, _SHORT))
+    x[1] = _imbalance(state, count, VWAP_WINDOW, _LONG_SCALE, traded)
+    x[2] = math.log(state[_LAST] / mean_price) / (sigma * _VWAP_SCALE)
     return True
 
 
-@njit(cache=True)
+@lean_njit
 def step(params, state, bar, out):
     """One bar; see ``actors.contract``. ``params`` is one link row of length 24, or empty."""
     count = _take_bar(state, bar)
     x = out[OUT_FIXED:]
     x[3] = _rank_amihud(state, x)
-    x[4], x[5] = _rank_kyle(state, count, x)
+    traded = _traded(state, count, VWAP_WINDOW) if count >= VWAP_WINDOW else 0.0
+    x[4], x[5] = _rank_kyle(state, count, traded, x)
     out[STATUS] = _ABSTAINED
     if count <= WARM_UP:
         out[REASON] = _WARMING_UP
         return
-    if not _prices(state, count, x):
+    if not _prices(state, count, traded, x):
         out[REASON] = _DEGENERATE
         return
     x[6] = x[0] * x[3]

@@ -35,12 +35,19 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
 from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Reason, Status
 from actors.link import link
+from data.compiled import inline_njit, lean_njit
 from data.features import ring_put
-from data.microstructure import ring_rank, ring_sum, signed_volume
+from data.microstructure import signed_volume
+from data.windows import (
+    mirror_put,
+    ring_place,
+    window_magnitude,
+    window_rank,
+    window_start,
+    window_sum,
+)
 
 FEATURES = ("flow_5", "flow_50", "toxic_flow")
 FEATURE_COUNT = len(FEATURES)
@@ -67,26 +74,30 @@ WARM_UP = 140
 _COUNT, _VARIANCE, _VOLUME, _WEIGHT = range(4)  # exponential means share one weight
 _SIZE, _FILLED, _NET = 4, 5, 6  # the open bucket: target volume, volume and net buying so far
 _COMPLETED, _VALUES, _VPIN, _TOXICITY = 7, 8, 9, 10
-_NETS = 11
-_SIZES = _NETS + BUCKETS
-_HISTORY = _SIZES + BUCKETS
+_FLOW_SHORT, _FLOW_LONG = 11, 12  # measured like VPIN when a bucket is completed
+_NETS = 13  # mirrored rings of the buckets
+_SIZES = _NETS + 2 * BUCKETS
+_HISTORY = _SIZES + 2 * BUCKETS  # a plain ring: a rank needs no order
 STATE_WIDTH = _HISTORY + HISTORY
 
+_SHORT = 5  # buckets of the shorter flow
+_SHORT_SCALE, _LONG_SCALE = math.sqrt(3.0 * _SHORT), math.sqrt(3.0 * BUCKETS)
 _UNIFORM = math.sqrt(12.0)  # a rank is uniform on [0, 1], variance 1/12
 _VOTED, _ABSTAINED = int(Status.VOTED), int(Status.ABSTAINED)
 _WARMING_UP, _NO_MODEL = int(Reason.WARMING_UP), int(Reason.NO_MODEL)
 _DEGENERATE = int(Reason.DEGENERATE)
 
 
-@njit(cache=True)
+@lean_njit
 def _close_bucket(state, net):
     """Records the open bucket, whose size is known, with its net buying."""
     state[_COMPLETED] += 1.0
-    ring_put(state, _NETS, BUCKETS, int(state[_COMPLETED]), net)
-    ring_put(state, _SIZES, BUCKETS, int(state[_COMPLETED]), state[_SIZE])
+    place = ring_place(int(state[_COMPLETED]), BUCKETS)
+    mirror_put(state, _NETS, BUCKETS, place, net)
+    mirror_put(state, _SIZES, BUCKETS, place, state[_SIZE])
 
 
-@njit(cache=True)
+@lean_njit
 def fill_buckets(state, volume, net, size):
     """Pours a bar into buckets pro rata; True when at least one was completed.
 
@@ -112,39 +123,37 @@ def fill_buckets(state, volume, net, size):
     return True
 
 
-@njit(cache=True)
+@lean_njit
 def bucket_vpin(state):
     """VPIN over the last BUCKETS buckets, in [0, 1]."""
-    net = 0.0
-    volume = 0.0
-    completed = int(state[_COMPLETED])
-    for i in range(completed - BUCKETS, completed):
-        net += abs(state[_NETS + i % BUCKETS])
-        volume += state[_SIZES + i % BUCKETS]
+    place = ring_place(int(state[_COMPLETED]), BUCKETS)
+    net = window_magnitude(state, window_start(_NETS, BUCKETS, place, BUCKETS), BUCKETS)
+    volume = window_sum(state, window_start(_SIZES, BUCKETS, place, BUCKETS), BUCKETS)
     return min(net / volume, 1.0)
 
 
-@njit(cache=True)
-def _flow(state, n):
-    """sqrt(3 n) x net buying / volume over ``n`` buckets: one deviation wide for random flow."""
-    completed = int(state[_COMPLETED])
-    net = ring_sum(state, _NETS, BUCKETS, completed, n)
-    return math.sqrt(3.0 * n) * net / ring_sum(state, _SIZES, BUCKETS, completed, n)
+@inline_njit
+def _flow(state, n, scale):
+    """``scale`` x net buying / volume over ``n`` buckets: one deviation wide for random flow."""
+    place = ring_place(int(state[_COMPLETED]), BUCKETS)
+    net = window_sum(state, window_start(_NETS, BUCKETS, place, n), n)
+    return scale * net / window_sum(state, window_start(_SIZES, BUCKETS, place, n), n)
 
 
-@njit(cache=True)
+@lean_njit
 def _measure(state):
-    """A new VPIN and where it stands among its earlier values."""
+    """A new VPIN, where it stands among its earlier values, and the flows of its buckets."""
     state[_VPIN] = bucket_vpin(state)
     known = int(state[_VALUES])
     if known >= HISTORY_MINIMUM:
-        n = min(known, HISTORY)
-        state[_TOXICITY] = ring_rank(state, _HISTORY, HISTORY, known, n, state[_VPIN])
+        state[_TOXICITY] = window_rank(state, _HISTORY, min(known, HISTORY), state[_VPIN])
     state[_VALUES] = known + 1
     ring_put(state, _HISTORY, HISTORY, known + 1, state[_VPIN])
+    state[_FLOW_SHORT] = _flow(state, _SHORT, _SHORT_SCALE)
+    state[_FLOW_LONG] = _flow(state, BUCKETS, _LONG_SCALE)
 
 
-@njit(cache=True)
+@inline_njit
 def _take_bar(state, bar, bucket, decay):
     """Takes the bar into the state row; returns the number of bars seen."""
     count = int(state[_COUNT]) + 1
@@ -166,7 +175,7 @@ def _take_bar(state, bar, bucket, decay):
     return count
 
 
-@njit(cache=True)
+@lean_njit
 def step(params, state, bar, out):
     """One bar; see ``actors.contract`` and, for ``params``, the module's text."""
     bucket, decay = DAILY_BUCKET, DAILY_DECAY
@@ -180,8 +189,7 @@ def step(params, state, bar, out):
         out[REASON] = _DEGENERATE if idle else _WARMING_UP
         return
     x = out[OUT_FIXED:]
-    x[0] = _flow(state, 5)
-    x[1] = _flow(state, BUCKETS)
+    x[0], x[1] = state[_FLOW_SHORT], state[_FLOW_LONG]
     x[2] = x[0] * _UNIFORM * (state[_TOXICITY] - 0.5)
     out[VPIN_COLUMN] = state[_VPIN]
     out[TOXICITY_COLUMN] = state[_TOXICITY]

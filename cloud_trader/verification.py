@@ -19,7 +19,7 @@ from actors.checks import TradingState
 from actors.limits import RiskLimits, recorded_limits
 from cloud_trader.account_records import DECISION, ORDER, OrderEntry
 from cloud_trader.book_check import BookCheck
-from cloud_trader.control import EVERYWHERE
+from cloud_trader.operations_log import OperationsLog
 from cloud_trader.violation import Violation, require
 from data.journal import (
     GENESIS,
@@ -55,47 +55,6 @@ class Findings:
     seen: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
-@dataclass
-class _Operations:
-    """Epoch and trading states as they stood at each number of the operations chain."""
-
-    cell: int
-    account: str
-    epochs: list[tuple[int, int]] = field(default_factory=list)
-    states: list[tuple[int, str, str]] = field(default_factory=list)
-
-    def add(self, record: Record) -> None:
-        body = msgspec.json.decode(record.payload)
-        if record.kind == "gate_epoch" and body["cell"] == self.cell:
-            self.epochs.append((record.seq, int(body["epoch"])))
-        if record.kind == "state" and body["scope"] in (EVERYWHERE, self.account):
-            self.states.append((record.seq, str(body["scope"]), str(body["state"])))
-
-    def epoch_at(self, seq: int) -> int:
-        return max((epoch for number, epoch in self.epochs if number <= seq), default=0)
-
-    def compare(self, connection: psycopg.Connection) -> None:
-        """The tables that trading reads say what the last records say."""
-        row = connection.execute(
-            "SELECT epoch FROM gate_lease WHERE cell = %s", (self.cell,)
-        ).fetchone()
-        last = self.epochs[-1][1] if self.epochs else None
-        require((row[0] if row else None) == last, "gate_lease", f"says {row}, the records {last}")
-        table = {
-            scope: (int(seq), str(state))
-            for scope, state, seq in connection.execute(
-                "SELECT scope, state, seq FROM trading_state WHERE scope IN (%s, %s)",
-                (EVERYWHERE, self.account),
-            )
-        }
-        states = {scope: (seq, state) for seq, scope, state in self.states}
-        require(table == states, "trading_state", f"says {table}, the records {states}")
-
-    def state_at(self, seq: int) -> TradingState:
-        last = {scope: TradingState[state] for n, scope, state in self.states if n <= seq}
-        return max(last.values(), default=TradingState.ACTIVE)
-
-
 def verify_session(connection: psycopg.Connection, config: SessionConfig) -> Findings:
     """Checks everything, in one snapshot; Violation names the first thing that is wrong."""
     idle = connection.info.transaction_status == TransactionStatus.IDLE
@@ -108,7 +67,7 @@ def verify_session(connection: psycopg.Connection, config: SessionConfig) -> Fin
 
 def _verify(connection: psycopg.Connection, config: SessionConfig) -> Findings:
     findings = Findings()
-    operations = _Operations(config.cell, config.account)
+    operations = OperationsLog(config.cell, config.account)
     for record in _chain(connection, OPERATIONS, findings):
         operations.add(record)
     for name in config.models.values():
@@ -277,7 +236,7 @@ def _check_order(
     record: Record,
     order: OrderEntry,
     decisions: dict[tuple[str, int], tuple[Decision, RoundOutput]],
-    operations: _Operations,
+    operations: OperationsLog,
     books: BookCheck,
 ) -> None:
     """A decision order needs decision, quorum, approval, epoch and an active state."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cluster import data_commands
 from data.errors import InputError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Six agents vote, a coordinator pools, a gate decides, a paper account trades.",
 )
+app.add_typer(data_commands.app, name="data")
 
 
 def _speed(text: str) -> float:
@@ -30,6 +31,13 @@ def _speed(text: str) -> float:
     if not 0.0 < value < float("inf"):
         raise InputError(f"--speed {text!r}: give dates per second above 0, or max")
     return value
+
+
+def _chosen(symbols: str | None) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in (symbols or "").split(",") if name.strip())
+    if symbols is not None and not names:
+        raise InputError(f"--symbols {symbols!r} names no symbol: write for example AAPL,IBM")
+    return names
 
 
 @app.command("run")
@@ -47,16 +55,16 @@ def run_command(
         bool, typer.Option("--json", help="One JSON object as the last line of stdout.")
     ] = False,
     data: Annotated[
-        Path | None, typer.Option("--data", help="CSV of daily bars instead of the sample's.")
+        str | None,
+        typer.Option("--data", metavar="PATH|NAME", help="A file of bars or a table of the lake."),
     ] = None,
 ) -> None:
     """Run a paper-trading session of the whole cluster on recorded daily bars."""
     from cluster.run import RunOptions, run
 
-    chosen = tuple(name.strip() for name in (symbols or "").split(",") if name.strip())
-    if symbols is not None and not chosen:
-        raise InputError(f"--symbols {symbols!r} names no symbol: write for example AAPL,IBM")
-    raise typer.Exit(run(RunOptions(first, last, chosen, _speed(speed), seed, as_json, data)))
+    raise typer.Exit(
+        run(RunOptions(first, last, _chosen(symbols), _speed(speed), seed, as_json, data))
+    )
 
 
 @app.command()
@@ -81,6 +89,76 @@ def verify(
 ) -> None:
     """Recompute a session's hash chains and books from the journal; exit 1 at a violation."""
     from cluster.verify import verify as check
+
+    raise typer.Exit(check(session))
+
+
+@app.command()
+def backtest(
+    data: Annotated[
+        str | None, typer.Option("--data", help="File or table of the lake; the sample if absent.")
+    ] = None,
+    first: Annotated[
+        str | None, typer.Option("--from", help="First traded date, YYYY-MM-DD.")
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last date, YYYY-MM-DD.")] = None,
+    symbols: Annotated[
+        str | None, typer.Option("--symbols", help="Comma-separated; all of the data when absent.")
+    ] = None,
+    warm_up: Annotated[
+        int, typer.Option("--warm-up", help="Moments that only fit models.", min=2)
+    ] = 500,
+    latency: Annotated[
+        str, typer.Option("--latency", help="From decision to fill: bars, as 1, or as 250ms.")
+    ] = "1",
+    without: Annotated[
+        str | None, typer.Option("--without", help="Agents to leave out, comma-separated.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of model training.", min=0)] = 0,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write the HTML report, or keep nothing.")
+    ] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object as the last line of stdout.")
+    ] = False,
+) -> None:
+    """Run the committee over recorded bars in one process: what 'run' would decide, fast."""
+    from cluster.backtest import BacktestOptions, parse_without, run_backtest
+
+    options = BacktestOptions(
+        data=data,
+        first=first,
+        last=last,
+        symbols=_chosen(symbols),
+        warm_up=warm_up,
+        latency=latency,
+        without=parse_without(without),
+        seed=seed,
+        report=report,
+        as_json=as_json,
+    )
+    raise typer.Exit(run_backtest(options))
+
+
+@app.command()
+def parity(
+    session: Annotated[str, typer.Argument(help="Session id, or 'last'.")] = "last",
+) -> None:
+    """Backtest a session's bars and compare with what it recorded; exit 1 at a difference."""
+    from cluster.parity import parity as check
+
+    raise typer.Exit(check(session))
+
+
+@app.command()
+def replay(
+    session: Annotated[str, typer.Argument(help="Session id, or 'last'.")] = "last",
+) -> None:
+    """Recompute a session from its journal and compare everything.
+
+    Exit 0 identical, 1 with the first difference, 3 equal on another fingerprint.
+    """
+    from cluster.replay import replay as check
 
     raise typer.Exit(check(session))
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -21,20 +19,17 @@ from actors.costs import CostModel
 from actors.limits import RiskLimits, load_limits
 from actors.pool_state import PoolParams
 from actors.sizing import SizingParams
+from cluster.fingerprint import fingerprint
 from data.bars import Bars
-from data.daily_stocks import TICK, Feed, load_feed
 from data.errors import InputError
-from data.jit_cache import source_hash
-from data.money import Instrument, to_micro
+from data.feed import Feed, open_feed
+from data.money import to_micro
 from data.records import SessionConfig
 from data.sessions import save_model, save_session
 
-ROOT = Path(__file__).resolve().parent.parent
 WARM_UP_DATES = 500  # of the data's dates, whatever symbols trade
 HORIZON = 5
-BARS_PER_YEAR = 252
 OPENING_CASH = Decimal(1_000_000)
-CURRENCY = "USD"
 # Half a basis point of notional: a commission per share means nothing on prices that were divided
 # by later splits.
 COSTS = CostModel(commission_per_lot_micro=0, commission_ppm=50)
@@ -57,23 +52,31 @@ class Plan:
 
 
 def plan_session(
-    first: str | None, last: str | None, symbols: Sequence[str], path: Path | None, seed: int
+    first: str | None,
+    last: str | None,
+    symbols: Sequence[str],
+    source: str | None,
+    seed: int,
+    lake: Path = Path("lake"),
+    warm_up: int = WARM_UP_DATES,
 ) -> Plan:
     """Reads and checks everything that a person may have got wrong; InputError names it.
 
     ``first`` and ``last`` are ISO dates: the first traded and the last date, both included.
+    ``source``: as in ``data.feed.open_feed``. ``warm_up`` counts the data's moments.
     """
     limits = load_limits()
     starts = _date(first, "--from")
     ends = _date(last, "--to")
-    everything = load_feed(path)
-    chosen = load_feed(path, symbols) if symbols else everything
+    everything = open_feed(source, (), lake)
+    chosen = open_feed(source, symbols, lake) if symbols else everything
     moments = np.unique(everything.bars["ts"])
-    if len(moments) <= WARM_UP_DATES:
+    if len(moments) <= warm_up:
         raise InputError(
-            f"{everything.name} holds {len(moments)} dates: the warm-up alone takes {WARM_UP_DATES}"
+            f"{everything.name} holds {len(moments)} {_moments(everything)}: the warm-up alone "
+            f"takes {warm_up}"
         )
-    models_from = int(moments[WARM_UP_DATES])
+    models_from = int(moments[warm_up])
     first_traded = models_from
     if starts is not None:
         first_traded = _ns(starts)
@@ -87,13 +90,12 @@ def plan_session(
     if not (bars["ts"] >= first_traded).any():
         held = f"{_day(int(moments[0]))} to {_day(int(moments[-1]))}"
         raise InputError(f"--from/--to leave no bar to trade: the data run from {held}")
-    feed = Feed(
-        chosen.symbols,
-        bars,
-        chosen.quarantined,
-        tuple(moment for moment in chosen.quarantined_at if moment[0] <= int(bars["ts"].max())),
-        chosen.name,
-        hashlib.sha256(bars.tobytes()).hexdigest(),
+    latest = int(bars["ts"].max())
+    feed = replace(
+        chosen,
+        bars=bars,
+        quarantined_at=tuple(moment for moment in chosen.quarantined_at if moment[0] <= latest),
+        content_hash=hashlib.sha256(bars.tobytes()).hexdigest(),
     )
     fit_bars = everything.bars[everything.bars["ts"] < models_from]
     return Plan(feed, fit_bars, models_from, first_traded, limits, seed)
@@ -114,7 +116,7 @@ def record_session(
 ) -> SessionConfig:
     """Stores the models and the session; returns what was recorded."""
     names = save_models(connection, plan, models)
-    config = session_config(plan.feed.symbols, names, plan.limits, now, "historical")
+    config = session_config(plan.feed, names, plan.limits, now, "historical")
     config = msgspec.structs.replace(
         config,
         first_traded=plan.first_traded,
@@ -129,33 +131,32 @@ def record_session(
 
 
 def session_config(
-    symbols: Sequence[str],
+    feed: Feed,
     models: dict[str, str],
     limits: RiskLimits,
     now: datetime,
     mode: str,
 ) -> SessionConfig:
-    """A session's configuration with the house's defaults."""
+    """A session over a feed's symbols, with its units and the house's defaults."""
     session_id = f"{mode[0]}{now.astimezone(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     sizing = SizingParams(
         horizon=HORIZON,
-        bars_per_year=float(BARS_PER_YEAR),
+        bars_per_year=feed.bars_per_year,
         risk_multiplier=limits.risk_multiplier,
     )
-    instrument = Instrument(tick=TICK)
     return SessionConfig(
         session_id=session_id,
         account=f"paper-{session_id}",
         cell=0,
         mode=mode,
-        group="us-equity-daily",
-        symbols=list(symbols),
-        currency=CURRENCY,
-        tick=str(TICK),
-        micro_per_tick=instrument.micro_per_tick,
+        group=feed.group,
+        symbols=list(feed.symbols),
+        currency=feed.currency,
+        tick=str(feed.tick),
+        micro_per_tick=feed.micro_per_tick,
         opening_micro=to_micro(OPENING_CASH),
         horizon=HORIZON,
-        bars_per_year=BARS_PER_YEAR,
+        bars_per_year=round(feed.bars_per_year),
         first_traded=0,
         models_from=0,
         models=models,
@@ -173,24 +174,8 @@ def session_config(
     )
 
 
-def fingerprint() -> dict[str, str]:
-    """What decides the last bit of a float: code, locked packages, CPU, C library."""
-    from llvmlite import binding
-
-    lock = ROOT / "requirements.lock"
-    features = binding.get_host_cpu_features().flatten()
-    return {
-        "code": source_hash(ROOT),
-        "lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "absent",
-        "python": platform.python_version(),
-        "numba": version("numba"),
-        "cpu": f"{binding.get_host_cpu_name()} {_short_hash(features)}",
-        "libc": " ".join(platform.libc_ver()),
-    }
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _moments(feed: Feed) -> str:
+    return "dates" if feed.clock == "1d" else f"moments of {feed.clock} bars"
 
 
 def _date(text: str | None, option: str) -> date | None:

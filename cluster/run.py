@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from cluster.summary import summary_table
 from cluster.trader_process import TraderRequest
 from data.records import SessionConfig
 from data.store import connect
+from tuning.analysis import analyse
 from tuning.fit_models import fit_models
 from tuning.journal_reader import read_session
 from tuning.report import report_json, write_report
@@ -47,7 +47,7 @@ class RunOptions:
     dates_per_second: float = 0.0
     seed: int = 0
     as_json: bool = False
-    data: Path | None = None
+    data: str | None = None
 
 
 def run(options: RunOptions) -> int:
@@ -55,7 +55,10 @@ def run(options: RunOptions) -> int:
     began = time.monotonic()
     settings = load_cluster()
     require_paper(load(TradingMode))
-    plan = plan_session(options.first, options.last, options.symbols, options.data, options.seed)
+    lake = Home(settings.home).path / "lake"
+    plan = plan_session(
+        options.first, options.last, options.symbols, options.data, options.seed, lake
+    )
     home = open_home(settings)
     human = Console(stderr=True) if options.as_json else Console()
     with home.lock(), stoppable():
@@ -66,9 +69,10 @@ def run(options: RunOptions) -> int:
         ):
             config, result = _session(cluster, plan, options, source, view, began)
         path = home.path / "reports" / f"{config.session_id}.html"
-        write_report(result, path)
-        report = report_json(result, path)
-    human.print(summary_table(report, result))
+        analysis = analyse(result)
+        write_report(result, path, analysis)
+        report = report_json(result, path, analysis)
+    human.print(summary_table(report, result, analysis))
     human.print(f"check it with: make verify ARGS={config.session_id}")
     if options.as_json:
         sys.stdout.write(json.dumps(report) + "\n")

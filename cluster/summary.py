@@ -16,9 +16,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tuning.performance import account_performance, benchmark_performance
+from tuning.analysis import Analysis, analyse
 from tuning.report_text import verdict
-from tuning.scoring import UNIFORM_BRIER, score
+from tuning.scoring import UNIFORM_BRIER
 from tuning.session_result import SessionResult
 
 
@@ -45,6 +45,18 @@ def _figures(report: Mapping[str, Any], result: SessionResult | None) -> Table:
     span = "" if sharpe_range is None else f"  95 % [{sharpe_range[0]:.2f}, {sharpe_range[1]:.2f}]"
     table.add_row("final equity", _money(report["final_equity"]))
     table.add_row("buy-and-hold", _money(report["buy_and_hold_equity"]))
+    growth, costs = report["growth_difference_ci"], report["costs"]["total"]
+    if growth is not None:
+        table.add_row(
+            "against buy-and-hold",
+            f"{report['growth_difference']:+.1%} a year (log)  "
+            f"95 % [{growth[0]:+.1%}, {growth[1]:+.1%}]",
+        )
+    if costs is not None and report["fills"]:
+        table.add_row(
+            "trading costs",
+            f"{_money(costs['amount'])}, {costs['bps_of_notional']:.2f} basis points of notional",
+        )
     table.add_row("Sharpe ratio", _figure(report["sharpe"]) + span)
     table.add_row("max drawdown", _figure(report["max_drawdown"], 1, percent=True))
     table.add_row(
@@ -87,12 +99,20 @@ def _agents(report: Mapping[str, Any]) -> Table:
     return table
 
 
-def summary_table(report: Mapping[str, Any], result: SessionResult | None = None) -> RenderableType:
-    """What a person reads at the end of a run; with ``result`` the verdict stands above it."""
+def summary_table(
+    report: Mapping[str, Any],
+    result: SessionResult | None = None,
+    analysis: Analysis | None = None,
+) -> RenderableType:
+    """What a person reads at the end of a run; with ``result`` the verdict stands above it.
+
+    ``analysis`` is ``analyse(result)`` where it is at hand.
+    """
     parts: list[RenderableType] = []
     if result is not None:
+        found = analyse(result) if analysis is None else analysis
         sentences = verdict(
-            result, account_performance(result), benchmark_performance(result), score(result)
+            result, found.account, found.benchmark, found.scores, found.difference.growth
         )
         for i, sentence in enumerate(sentences):
             alarm = i == 1 and result.halted_at is not None

@@ -63,7 +63,7 @@ def _start(cluster: LocalCluster) -> SessionConfig:
     now = datetime.now(UTC)
     with connect(database.ops, name="sapphire-up") as connection:
         names = save_models(connection, plan, fitted)
-        config = session_config(plan.feed.symbols, names, plan.limits, now, "paper")
+        config = session_config(plan.feed, names, plan.limits, now, "paper")
         config = msgspec.structs.replace(
             config,
             first_traded=plan.models_from,

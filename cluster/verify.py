@@ -23,7 +23,7 @@ def verify(session: str) -> int:
     settings = load_cluster()
     home = Home(settings.home)
     with database(settings, home, "read") as url, connect(url, name="sapphire-verify") as link:
-        config = _session(link, session)
+        config = chosen_session(link, session)
         try:
             findings = verify_session(link, config)
         except Violation as violation:
@@ -33,7 +33,8 @@ def verify(session: str) -> int:
     return 0
 
 
-def _session(connection: psycopg.Connection, name: str) -> SessionConfig:
+def chosen_session(connection: psycopg.Connection, name: str) -> SessionConfig:
+    """The session of this id, the latest for 'last'; InputError when there is none."""
     chosen = latest_session(connection) if name == "last" else name
     if chosen is None:
         raise InputError("no session is recorded here yet: start with 'sapphire run'")

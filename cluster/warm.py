@@ -8,25 +8,35 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from actors.account_checks import ORDER, check_order, reserve_micro
 from actors.agent import Agent
-from actors.contract import STATUS
+from actors.contract import Floats, Status, no_params
 from actors.costs import CostModel
-from actors.judge import INTENT, judge_intent
+from actors.gate import Rules, judge_round
+from actors.gate_store import AccountView, Holding
 from actors.limits import RiskLimits
-from actors.pool import pool_round
-from actors.pool_state import PoolParams, PoolState
 from actors.registry import AGENTS
-from actors.sizing import SizingParams
-from cloud_trader.books import apply_fill, drawdown
-from cloud_trader.fills import next_bar_fill
+from cloud_trader.account_records import OrderEntry
+from cloud_trader.account_step import POSITION, drawdown_reached, opened_books
+from cloud_trader.books import drawdown
+from cloud_trader.broker import Order, PaperBroker, broker_order
+from cloud_trader.moment import settle_moment
+from cloud_trader.order_rules import Approval, OrderRules
+from cluster.plan import HORIZON, session_config
+from data.bar_builder import warm_builder
 from data.bars import Bars, empty_bars
+from data.feed import Feed
 from data.jit_cache import activate
+from data.records import RoundInput, bars_to_rows
+from serve_apps.session_state import SessionState
+from tuning.backtesting import KEEPABLE, BacktestParams, backtest
 from tuning.benchmark import buy_and_hold
+from tuning.cost_breakdown import volatility_before
 from tuning.fit_models import fit_models
 
 SYMBOLS, DATES = 3, 420
@@ -49,39 +59,59 @@ def generated_bars(symbols: int, dates: int, seed: int) -> Bars:
 
 
 def warm() -> None:
-    """Fits, votes, pools, judges, checks, fills and books once."""
+    """Everything that a session, a backtest and an import call, once, on a little data."""
     bars = generated_bars(SYMBOLS, DATES, 1)
-    models = fit_models(bars, 5, 0)
-    outs = []
+    models = fit_models(bars, HORIZON, 0)
+    _one_round(bars, models)
+    params = BacktestParams(
+        symbols=tuple("ABC"), models=models, first_traded=int(bars["ts"][-9]), keep=KEEPABLE
+    )
+    backtest(bars, params, RiskLimits(), CostModel())
+    buy_and_hold(bars, int(bars["ts"][0]), 10**12, 100, CostModel())
+    volatility_before(bars, SYMBOLS)
+    warm_builder()
+
+
+def _one_round(bars: Bars, models: dict[str, Floats]) -> None:
+    """The live path without Ray and PostgreSQL: votes, pool, gate, order rules, broker, books."""
+    last = bars[-SYMBOLS:]
+    feed = Feed(("A", "B", "C"), bars, (), (), "warm", "")
+    config = session_config(feed, {}, RiskLimits(), datetime.now(UTC), "historical")
+    state = SessionState(config, AGENTS)
+    answers: dict[str, Floats | Status] = {}
     for spec in AGENTS:
         agent = Agent(spec)
-        if spec.name in models:
-            agent.set_model(models[spec.name])
-        outs.append(agent.apply(bars))
-    votes = np.stack([out[:, :3] for out in outs], axis=1)
-    status = np.stack([out[:, STATUS] for out in outs], axis=1).astype(np.int64)
-    pool, params = PoolState.fresh(len(AGENTS), SYMBOLS), PoolParams()
-    for i in range(0, len(bars), SYMBOLS):
-        rows = slice(i, i + SYMBOLS)
-        pool_round(params, pool, bars[rows], votes[rows], status[rows])
-    _judge_and_book()
-    buy_and_hold(bars, int(bars["ts"][0]), 10**12, 100, CostModel())
-
-
-def _judge_and_book() -> None:
+        agent.set_model(models.get(spec.name, no_params()))
+        agent.apply(bars[:-SYMBOLS])
+        answers[spec.name] = agent.apply(last)
+    given = RoundInput(
+        session_id=config.session_id,
+        cell=0,
+        round=1,
+        ts=int(last["ts"][0]),
+        clock_ns=int(last["ts"][0]),
+        requests=[],
+        bars=bars_to_rows(last),
+        news=[],
+        models={},
+        locked=[],
+    )
+    pooled = state.pool_votes(given, answers)
+    held = {"A": Holding(10, 0, locked=False)}
+    view = AccountView(1, 10**12, 0, True, 0, 0, 0, None, held)
+    judge_round(Rules(config), pooled, view)
     limits, costs = RiskLimits().record(), CostModel().record()
-    intent, order = np.zeros(1, INTENT), np.ones(1, ORDER)
-    for name, value in {
-        "p_down": 0.2, "p_flat": 0.3, "p_up": 0.5, "agents_awake": 5, "awake_weight": 0.9,
-        "sigma": 0.02, "trading_allowed": 1, "equity_micro": 10**12, "close": 500_000,
-        "micro_per_tick": 100, "volume": 10**6,
-    }.items():  # fmt: skip
-        intent[name] = value
-    judge_intent(limits, costs, SizingParams().record(), intent[0])
-    check_order(limits, costs, order[0])
-    reserve_micro(costs, 1, 10, 500_000, 100)
-    lots, price, fee = next_bar_fill(costs, 1, 10, 600_000, 500_000, 10**6, 2.0, 0.02, 100)
-    apply_fill(10**12, 0, 0, 1, lots, price, fee, 100)
+    books, positions = opened_books(10**12), np.zeros(SYMBOLS, POSITION)
+    broker = PaperBroker(config, costs)
+    settle_moment(config, books, positions, given.ts, last, broker.on_bars(last), [0], 0)
+    approval = Approval("", "A", given.ts, 1, 10, 10**9, 0, 1, 1, fresh=True, ordered=False)
+    approval = replace(approval, account=config.account)
+    entry = OrderRules(config, limits, costs).decide(approval, books, positions)
+    order = Order("a", "A", 1, 10, 10**9, from_decision=True)
+    broker.submit(broker_order(entry) if isinstance(entry, OrderEntry) else order)
+    settle_moment(config, books, positions, given.ts, last, broker.on_bars(last), [], 0)
+    OrderRules(config, limits, costs).close("A", given.ts, "warm", books, positions)
+    drawdown_reached(books, 250_000)
     drawdown(10**12, 10**12)
 
 

@@ -20,7 +20,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.bar_kernel import END, FLOOR, LAST_TRADE, SLOTS, TRADES, build_step, close_bar, time_step
+from data.bar_kernel import (
+    CLOSED,
+    END,
+    FLOOR,
+    LAST_TRADE,
+    SLOTS,
+    TRADES,
+    build_step,
+    close_bar,
+    time_step,
+)
 from data.bars import BAR, Bars
 from data.clocks import Clock, ClockKind
 from data.nbbo import BEGINNING, Feed, NbboBook, consolidate
@@ -53,7 +63,7 @@ class BarBuilder:
         self._head = [int(clock.kind), clock.threshold, micro_per_tick, int(symbol), int(sign)]
         self._book = book.copy() if book is not None else None
         self._state = fresh_sign_state(SLOTS)
-        self._state[FLOOR] = BEGINNING
+        self._state[FLOOR] = self._state[CLOSED] = BEGINNING
 
     @property
     def book(self) -> NbboBook | None:

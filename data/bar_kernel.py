@@ -25,15 +25,21 @@ BUYS = FLOOR + 8
 UNSIGNED = FLOOR + 9
 AMOUNT = FLOOR + 10
 LAST_TRADE = FLOOR + 11
-SLOTS = FLOOR + 12
+CLOSED = FLOOR + 12  # ts of the bar before
+SLOTS = FLOOR + 13
 
 TIME, TICK, VOLUME_CLOCK, DOLLAR = 0, 1, 2, 3
 
 
 @njit(cache=True)
 def close_bar(state, symbol, ts, quote, bar):
-    """Writes the open bar, stamped ``ts``, with the quote at slot ``quote``, and forgets it."""
-    bar["ts"] = ts
+    """Writes the open bar, stamped ``ts``, with the quote at slot ``quote``, and forgets it.
+
+    A decision is named by symbol and ts, so no two bars share one: a bar that closes in the same
+    nanosecond as the one before it, or earlier, is stamped one later than that.
+    """
+    state[CLOSED] = max(ts, state[CLOSED] + 1)
+    bar["ts"] = state[CLOSED]
     bar["symbol"] = symbol
     bar["open"] = state[OPEN]
     bar["high"] = state[HIGH]

@@ -7,13 +7,10 @@ that dollar volume is kept. The default table is the one in ``bokeh-sampledata``
 from __future__ import annotations
 
 import gzip
-import hashlib
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
-from decimal import Decimal
+from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,24 +20,12 @@ import polars as pl
 from data.bars import BAR, UNKNOWN, Bars
 from data.door import Door, Flaw, Quarantined
 from data.errors import InputError
+from data.feed import SAMPLE_TICK, Feed, chosen_symbols, feed_hash
+from data.times import YEARS, exchange_closes
 
-TICK = Decimal("0.0001")
+TICK = SAMPLE_TICK
 COLUMNS = ("symbol", "date", "open", "high", "low", "close", "volume", "adj_close")
-# A date outside is a slip of the pen: the calendar could not even count so far.
-YEARS = range(1900, 2101)
 _ALIASES = {"ticker": "symbol", "adj close": "adj_close"}
-
-
-@dataclass(frozen=True)
-class Feed:
-    """Bars in (ts, symbol) order with the symbol table they point into."""
-
-    symbols: tuple[str, ...]
-    bars: Bars
-    quarantined: tuple[Quarantined, ...]
-    quarantined_at: tuple[tuple[int, int], ...]  # (ts, symbol) of the rows that have a moment
-    name: str
-    content_hash: str
 
 
 def sample_table() -> Path:
@@ -76,13 +61,7 @@ def read_table(path: Path) -> pl.DataFrame:
 
 def closing_times(first: date, last: date) -> dict[date, int]:
     """UTC ns of each New York Stock Exchange close between two dates; half days close earlier."""
-    import exchange_calendars
-
-    # The calendar refuses a range of a single day.
-    after = last + timedelta(days=1)
-    calendar = exchange_calendars.get_calendar("XNYS", start=str(first), end=str(after))
-    closes = {session.date(): int(close.value) for session, close in calendar.closes.items()}
-    return {day: close for day, close in closes.items() if day <= last}
+    return exchange_closes("XNYS", first, last)
 
 
 def load_feed(path: Path | None = None, symbols: Sequence[str] = ()) -> Feed:
@@ -93,15 +72,10 @@ def load_feed(path: Path | None = None, symbols: Sequence[str] = ()) -> Feed:
     source = path or sample_table()
     frame = read_table(source)
     present = sorted(str(name) for name in frame["symbol"].drop_nulls().unique())
-    unknown = [name for name in symbols if name not in present]
-    if unknown:
-        raise InputError(
-            f"unknown symbol {', '.join(unknown)}: this data holds {', '.join(present)}"
-        )
-    chosen = tuple(sorted(set(symbols))) or tuple(present)
+    chosen = chosen_symbols(present, symbols)
     rows = frame.filter(pl.col("symbol").is_in(chosen))
     bars, refused, moments = _admit(rows, chosen)
-    digest = hashlib.sha256(bars.tobytes() + ",".join(chosen).encode()).hexdigest()
+    digest = feed_hash(bars, chosen)
     return Feed(chosen, bars, tuple(refused), tuple(moments), source.name, digest)
 
 

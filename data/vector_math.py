@@ -1,6 +1,6 @@
 """exp and ln of four numbers at once, as vector code that gives the same bits on every machine.
 
-The C library's functions take one number and differ in their last bit between its versions. These
+The C library's exp and log take one number and differ in their last bit between its versions. These
 are built from correctly rounded operations alone (add, multiply, divide, fused multiply-add), so
 their results depend on their arguments only. Written as LLVM vectors, because a compiler that must
 keep the order of floating-point sums does not find them itself. Both are right to 1.5 units in
@@ -44,21 +44,21 @@ _ODD = (
     0.1479819860511658591,
 )
 
-_DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
-_LONGS = ir.VectorType(ir.IntType(64), LANES)
+DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
+LONGS = ir.VectorType(ir.IntType(64), LANES)
 
 
 def _doubles(value: float) -> ir.Constant:
-    return ir.Constant(_DOUBLES, [value] * LANES)
+    return ir.Constant(DOUBLES, [value] * LANES)
 
 
 def _longs(value: int) -> ir.Constant:
-    return ir.Constant(_LONGS, [value] * LANES)
+    return ir.Constant(LONGS, [value] * LANES)
 
 
 def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c with one rounding; a processor without the instruction calls the C library's."""
-    kind = ir.FunctionType(_DOUBLES, [_DOUBLES] * 3)
+    kind = ir.FunctionType(DOUBLES, [DOUBLES] * 3)
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f64")
     return builder.call(function, [a, b, c])
 
@@ -77,17 +77,17 @@ def _exp(builder: Any, x: Any) -> Any:
     a, b, c = (_fma(builder, r2, pairs[i + 1], pairs[i]) for i in range(0, 6, 2))
     tail = _fma(builder, r4, _fma(builder, r4, c, b), a)
     p = builder.fadd(_doubles(1.0), _fma(builder, r2, tail, r))
-    power = builder.shl(builder.bitcast(shifted, _LONGS), _longs(_MANTISSA))
-    return builder.bitcast(builder.add(builder.bitcast(p, _LONGS), power), _DOUBLES)
+    power = builder.shl(builder.bitcast(shifted, LONGS), _longs(_MANTISSA))
+    return builder.bitcast(builder.add(builder.bitcast(p, LONGS), power), DOUBLES)
 
 
 def _log(builder: Any, x: Any) -> Any:
-    bits = builder.bitcast(x, _LONGS)
+    bits = builder.bitcast(x, LONGS)
     biased = builder.add(bits, _longs((_BIAS << _MANTISSA) - _ROOT_HALF_BITS))
     exponent = builder.sub(builder.lshr(biased, _longs(_MANTISSA)), _longs(_BIAS))
     mantissa = builder.sub(bits, builder.shl(exponent, _longs(_MANTISSA)))
-    f = builder.fsub(builder.bitcast(mantissa, _DOUBLES), _doubles(1.0))
-    k = builder.bitcast(builder.add(exponent, _longs(_SHIFT_BITS)), _DOUBLES)
+    f = builder.fsub(builder.bitcast(mantissa, DOUBLES), _doubles(1.0))
+    k = builder.bitcast(builder.add(exponent, _longs(_SHIFT_BITS)), DOUBLES)
     k = builder.fsub(k, _doubles(_SHIFT))
     s = builder.fdiv(f, builder.fadd(f, _doubles(2.0)))
     z = builder.fmul(s, s)
@@ -104,38 +104,44 @@ def _log(builder: Any, x: Any) -> Any:
     return _fma(builder, k, _doubles(_LN2_HIGH), builder.fneg(tail))
 
 
+def joined(builder: Any, numbers: Sequence[Any]) -> Any:
+    """One vector of LANES numbers."""
+    x = ir.Constant(DOUBLES, ir.Undefined)
+    for lane, number in enumerate(numbers):
+        x = builder.insert_element(x, number, ir.Constant(ir.IntType(32), lane))
+    return x
+
+
+def split(builder: Any, x: Any) -> list[Any]:
+    """The lanes of a vector."""
+    return [builder.extract_element(x, ir.Constant(ir.IntType(32), lane)) for lane in range(LANES)]
+
+
 def _of_four(formula: Callable[[Any, Any], Any]) -> Any:
-    """A typed intrinsic (a, b, c, d) -> four results."""
+    """A typed intrinsic: four numbers as one tuple -> four results."""
 
-    def typed(_: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    def typed(_: Any, four: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-            x = ir.Constant(_DOUBLES, ir.Undefined)
-            for lane, argument in enumerate(arguments):
-                x = builder.insert_element(x, argument, ir.Constant(ir.IntType(32), lane))
-            y = formula(builder, x)
-            lanes = [
-                builder.extract_element(y, ir.Constant(ir.IntType(32), lane))
-                for lane in range(LANES)
-            ]
-            return context.make_tuple(builder, signature.return_type, lanes)
+            numbers = [builder.extract_value(arguments[0], lane) for lane in range(LANES)]
+            y = formula(builder, joined(builder, numbers))
+            return context.make_tuple(builder, signature.return_type, split(builder, y))
 
-        if not all(kind == types.float64 for kind in (a, b, c, d)):
-            return None
-        return types.UniTuple(types.float64, LANES)(a, b, c, d), generate
+        return (_FOUR(_FOUR), generate) if four == _FOUR else None
 
     return intrinsic(typed)
 
 
-_exp_of_four, _log_of_four = _of_four(_exp), _of_four(_log)
+_FOUR = types.UniTuple(types.float64, LANES)
+_exp_of, _log_of = _of_four(_exp), _of_four(_log)
 
 
 @inline_njit
 def exp4(a, b, c, d):
     """(exp(a), exp(b), exp(c), exp(d)); the caller keeps each within +-EXP_LIMIT."""
-    return _exp_of_four(a, b, c, d)
+    return _exp_of((a, b, c, d))
 
 
 @inline_njit
 def log4(a, b, c, d):
     """Natural logarithms of four finite numbers that the caller keeps at or above 2.3e-308."""
-    return _log_of_four(a, b, c, d)
+    return _log_of((a, b, c, d))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ from cluster.processes import free_port
 from data import round_log
 from data.bars import Bars, empty_bars
 from data.cache import RecentBars
-from data.journal import cell_chain, head
+from data.journal import GENESIS, cell_chain, head, read_chain, record_hash
 from data.money import from_ticks
 from data.records import Decision, RoundOutput, SessionConfig, encode
 from data.round_log import LoggedRound
@@ -502,9 +502,11 @@ def run_session(
     gate: GateInProcess,
     before: Hook = nothing,
     after: Hook = nothing,
+    voters: Voters | None = None,
+    locks: Sequence[tuple[int, int]] = (),
 ) -> None:
     """A real trader takes ``bars`` through a hosted coordinator. There is no Redis."""
-    cell = Cell(house, Voters(TableLog(house.roles.read)), gate)
+    cell = Cell(house, voters or Voters(TableLog(house.roles.read)), gate)
     with hosted(cell) as url:
         trader = Trader(
             config,
@@ -516,4 +518,38 @@ def run_session(
             free_port(),
         )
         with trader:
-            assert trader.run(bars, [], 0.0, threading.Event()) == 0
+            assert trader.run(bars, locks, 0.0, threading.Event()) == 0
+
+
+# -- forgeries ------------------------------------------------------------------------------
+
+Edit = Callable[[dict[str, Any]], Any]
+
+
+def rechain(link: psycopg.Connection, chain: str, seq: int, edit: Edit) -> None:
+    """Edits the payload of one record and gives it and all that follow new hashes."""
+    before, identities, records = GENESIS, [], []
+    for record in list(read_chain(link, chain)):
+        payload = record.payload
+        if record.seq == seq:
+            body = msgspec.json.decode(payload)
+            edit(body)
+            payload = msgspec.json.encode(body)
+        digest = record_hash(
+            before, chain, record.seq, record.kind, record.session_id, record.ts,
+            record.written_ns, record.seen, payload,
+        )  # fmt: skip
+        if digest != record.hash:
+            records.append((payload, before, digest, chain, record.seq))
+            identities.append((digest, chain, record.seq))
+        before = digest
+    assert records
+    with link.cursor() as cursor:
+        cursor.executemany(
+            "UPDATE journal SET payload = %s, prev_hash = %s, hash = %s"
+            " WHERE chain = %s AND seq = %s",
+            records,
+        )
+        cursor.executemany(
+            "UPDATE journal_identity SET hash = %s WHERE chain = %s AND seq = %s", identities
+        )

@@ -33,22 +33,19 @@ def buy_and_hold(
         return moments, equity
     first = bars[bars["ts"] == traded[0]]
     share = opening_micro // len(first)
-    cash, lots, marks = opening_micro, {}, {}
-    waiting = {int(symbol) for symbol in first["symbol"]}
     record = costs.record()
-    i = 0
-    for t, ts in enumerate(moments):
-        while i < len(bars) and bars[i]["ts"] == ts:
-            bar = bars[i]
-            symbol = int(bar["symbol"])
-            if ts > traded[0] and symbol in waiting:
-                waiting.discard(symbol)
-                lots[symbol], paid = _buy(share, bar, micro_per_tick, record)
-                cash -= paid
-            marks[symbol] = int(bar["close"])
-            i += 1
-        held = (int(notional_micro(marks[s], n, micro_per_tick)) for s, n in lots.items())
-        equity[t] = cash + sum(held)
+    for symbol in np.unique(first["symbol"]):
+        own = bars[bars["symbol"] == symbol]
+        later = np.flatnonzero(own["ts"] > traded[0])
+        if not len(later):
+            continue
+        bought = own[later[0]]
+        lots, paid = _buy(share, bought, micro_per_tick, record)
+        # The dearest mark in checked arithmetic: no product below can overflow then.
+        notional_micro(int(own["close"].max()), lots, micro_per_tick)
+        since = int(np.searchsorted(moments, bought["ts"]))
+        latest = np.searchsorted(own["ts"], moments[since:], side="right") - 1
+        equity[since:] += own["close"][latest] * (lots * micro_per_tick) - paid
     return moments, equity
 
 

@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 import psycopg
 
-from actors.checks import Code, Verdict
 from actors.contract import Status
 from actors.costs import CostModel
 from cloud_trader.account_records import (
@@ -36,6 +35,7 @@ from data.records import (
     rows_to_bars,
 )
 from tuning.benchmark import RULE, buy_and_hold
+from tuning.cost_breakdown import split_fills
 from tuning.session_result import (
     REFUSED as REFUSED_STATUS,
 )
@@ -87,13 +87,14 @@ def read_session(
         raise ValueError(f"session {config.session_id} has no closed round")
     account = _read_account(connection, config)
     halted_at, reason = _halt(connection, config)
-    bars = rows_to_bars(rows)
+    bars, costs = rows_to_bars(rows), CostModel(**config.costs)
+    tick = Decimal(config.tick)
     moments, held = buy_and_hold(
         bars,
         config.first_traded,
         config.opening_micro,
         config.micro_per_tick,
-        CostModel(**config.costs),
+        costs,
     )
     curve = dict(zip(moments.tolist(), held.tolist(), strict=True))
     return SessionResult(
@@ -110,7 +111,7 @@ def read_session(
         weights=np.array(weights),
         **_decision_arrays(decisions),
         orders=tuple(account.orders),
-        fills=tuple(account.fills),
+        fills=tuple(split_fills(account.fills, bars, config.symbols, costs, tick)),
         quarantined=tuple(QuarantinedRow(q.when, q.symbol, q.flaw.value) for q in quarantined),
         epochs=tuple(epochs),
         halted_at=halted_at,
@@ -134,14 +135,15 @@ def _decision_arrays(decisions: list[Decision]) -> dict[str, Any]:
         "d_votes": np.array([d.votes for d in decisions]),
         "d_status": np.array([d.status for d in decisions], np.int64),
         "d_reason": np.array([d.reason for d in decisions], np.int64),
-        "d_verdict": tuple(Verdict(d.verdict).name.lower() for d in decisions),
-        "d_code": tuple(Code(d.code).name for d in decisions),
+        "d_verdict": np.array([d.verdict for d in decisions], np.int64),
+        "d_code": np.array([d.code for d in decisions], np.int64),
     }
 
 
 def _read_account(connection: psycopg.Connection, config: SessionConfig) -> _Account:
     account = _Account()
     tick = Decimal(config.tick)
+    lot = from_micro(config.micro_per_tick) / tick
     orders: dict[str, OrderEntry] = {}
     closed: dict[str, str] = {}
     for record in read_chain(connection, account_chain(config.account)):
@@ -157,6 +159,7 @@ def _read_account(connection: psycopg.Connection, config: SessionConfig) -> _Acc
                     fill.lots,
                     from_ticks(fill.price_ticks, tick),
                     from_micro(fill.fee_micro),
+                    lot=lot,
                 )
                 for fill in entry.fills
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from actors.outcome import VOLATILITY_WARM_UP, outcome, update_variance
@@ -22,13 +23,17 @@ def labels(bars: Bars, horizon: int) -> NDArray[np.int64]:
     result = np.full(len(bars), NO_LABEL, np.int64)
     for symbol in np.unique(bars["symbol"]):
         rows = np.flatnonzero(bars["symbol"] == symbol)
-        closes = bars["close"][rows]
-        variance, weight = 0.0, 0.0
-        for i in range(1, len(rows) - horizon):
-            variance, weight = update_variance(
-                variance, weight, math.log(closes[i] / closes[i - 1])
-            )
-            sigma = math.sqrt(variance / weight)
-            if i >= VOLATILITY_WARM_UP and sigma > 0.0:
-                result[rows[i]] = outcome(closes[i], closes[i + horizon], sigma, horizon)
+        result[rows] = _symbol_labels(bars["close"][rows], horizon)
+    return result
+
+
+@njit(cache=True)
+def _symbol_labels(closes, horizon):
+    result = np.full(len(closes), NO_LABEL, np.int64)
+    variance, weight = 0.0, 0.0
+    for i in range(1, len(closes) - horizon):
+        variance, weight = update_variance(variance, weight, math.log(closes[i] / closes[i - 1]))
+        sigma = math.sqrt(variance / weight)
+        if i >= VOLATILITY_WARM_UP and sigma > 0.0:
+            result[i] = outcome(closes[i], closes[i + horizon], sigma, horizon)
     return result

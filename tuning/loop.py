@@ -18,8 +18,8 @@ from actors import (
 from actors.checks import Verdict, collar_price
 from actors.contract import STATUS, Reason, Status
 from actors.judge import UNMEASURED, judge_intent, set_account, set_forecast, set_market
-from actors.pool import PooledRound, pool_step
-from actors.voting import is_sound, take_answer, without_answer
+from actors.pool import pool_step
+from actors.voting import all_finite, are_votes, take_answer, without_answer
 from cloud_trader.account_step import (
     HALTED,
     drawdown_reached,
@@ -119,18 +119,21 @@ def vote(setup, models, state, scratch, bars):
 @inline_njit
 def collect(setup, scratch, count):
     """From answers to votes, statuses and reasons; an agent left out has no model."""
-    outs, votes = scratch.outs[:count], scratch.votes[:count]
-    status, reason = scratch.status[:count], scratch.reason[:count]
+    outs, votes, status, reason = scratch.outs, scratch.votes, scratch.status, scratch.reason
+    # One pass over everybody: only where it finds something is each agent looked at by itself.
+    clean = all_finite(outs, count, 0, _END)
     for agent in range(N):
         if setup.heard[agent] == 0:
-            without_answer(_ABSTAINED, agent, votes, status, reason)
-            reason[:, agent] = _NO_MODEL
+            without_answer(_ABSTAINED, count, agent, votes, status, reason)
+            for i in range(count):
+                reason[i, agent] = _NO_MODEL
             continue
-        answer = outs[:, OUT_STARTS[agent] : OUT_STARTS[agent + 1]]
-        if is_sound(answer):
-            take_answer(answer, agent, votes, status, reason)
+        start, stop = OUT_STARTS[agent], OUT_STARTS[agent + 1]
+        finite = clean or all_finite(outs, count, start, stop)
+        if finite and are_votes(outs, count, start):
+            take_answer(outs, count, start, agent, votes, status, reason)
         else:
-            without_answer(_FAILED, agent, votes, status, reason)
+            without_answer(_FAILED, count, agent, votes, status, reason)
 
 
 @inline_njit
@@ -139,25 +142,6 @@ def toxicity_of(scratch, i):
     if scratch.status[i, _VPIN] == _VOTED:
         return scratch.outs[i, _TOXICITY]
     return UNMEASURED
-
-
-@inline_njit
-def rows_of(pooled, count):
-    """The first ``count`` rows of a pooled round's arrays."""
-    return PooledRound(
-        pooled.p[:count],
-        pooled.dissent[:count],
-        pooled.sigma[:count],
-        pooled.agents_awake[:count],
-        pooled.awake_weight[:count],
-        pooled.weights,
-        pooled.info,
-        pooled.forecasts,
-        pooled.awake,
-        pooled.effective,
-        pooled.losses,
-        pooled.triple,
-    )
 
 
 @inline_njit
@@ -445,8 +429,8 @@ def moment(setup, models, state, scratch, pooled, orders, fills, bars):
         setup.pool,
         state.pool,
         bars,
-        scratch.votes[: len(bars)],
-        scratch.status[: len(bars)],
+        scratch.votes,
+        scratch.status,
         pooled,
     )
     state.counts[STEPPED] += pooled.info[0]
@@ -520,9 +504,9 @@ def run_segment(setup, models, state, scratch, pooled, kept, orders, fills, bars
             end += 1
         if not has_room(state, orders, fills, end - start):
             return start
-        rows, view = bars[start:end], rows_of(pooled, end - start)
-        moment(setup, models, state, scratch, view, orders, fills, rows)
-        keep(kept, state, scratch, view, state.counts[ROUNDS], start, end - start)
+        rows = bars[start:end]
+        moment(setup, models, state, scratch, pooled, orders, fills, rows)
+        keep(kept, state, scratch, pooled, state.counts[ROUNDS], start, end - start)
         state.counts[ROUNDS] += 1
         start = end
     return start

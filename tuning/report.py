@@ -1,5 +1,6 @@
-"""The report of a finished session: one HTML file for people, one dict for programs.
+"""The report of a finished session or backtest: one HTML file for people.
 
+The dict for programs is ``tuning.report_json``'s, exported here too.
 The page is self-contained: Plotly's script is inlined once and a content policy forbids the
 browser to load anything from anywhere. Its first line is the verdict, the bad news first.
 """
@@ -8,21 +9,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
 from html import escape
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import plotly.graph_objects as go
-import plotly.io
 from plotly.offline import get_plotlyjs
 
-from tuning import report_charts as charts
 from tuning import report_tables as tables
-from tuning.performance import Performance, account_performance, benchmark_performance
+from tuning.analysis import Analysis, analyse
+from tuning.report_account import account_section, costs_section
+from tuning.report_forecasts import forecasts_section
+from tuning.report_json import report_json
 from tuning.report_style import page
 from tuning.report_text import (
+    amount,
     cash,
     day,
     interval,
@@ -31,21 +30,28 @@ from tuning.report_text import (
     plural,
     verdict,
 )
-from tuning.scoring import UNIFORM_BRIER, Scores, score
-from tuning.session_result import REFUSED, SessionResult, money
+from tuning.scoring import UNIFORM_BRIER
+from tuning.session_result import REFUSED, SessionResult
+
+__all__ = ["report_json", "write_report"]
 
 
-def write_report(result: SessionResult, path: Path) -> None:
-    """Writes the HTML report to ``path``, whole or not at all; OSError when it cannot."""
-    scores, account = score(result), account_performance(result)
-    benchmark = benchmark_performance(result)
-    sentences = verdict(result, account, benchmark, scores)
+def write_report(result: SessionResult, path: Path, analysis: Analysis | None = None) -> None:
+    """Writes the HTML report to ``path``, whole or not at all; OSError when it cannot.
+
+    ``analysis`` is ``analyse(result)`` where it is at hand.
+    """
+    found = analyse(result) if analysis is None else analysis
+    sentences = verdict(
+        result, found.account, found.benchmark, found.scores, found.difference.growth
+    )
     body = "\n".join(
         (
-            _verdict(result, account, benchmark, sentences),
-            _cards(result, account, benchmark, scores),
-            _account(result, account, benchmark),
-            _forecasts(result, scores),
+            _verdict(result, found, sentences),
+            _cards(result, found),
+            account_section(result, found),
+            costs_section(found.costs, result.currency),
+            forecasts_section(result, found),
             _decisions(result),
             _orders(result),
             _data(result),
@@ -62,74 +68,8 @@ def write_report(result: SessionResult, path: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def report_json(result: SessionResult, report_path: Path | str) -> dict[str, Any]:
-    """The session as one JSON object.
-
-    ``final_equity`` and ``buy_and_hold_equity`` are decimal STRINGS with six places, so that no
-    float stands for money. ``dates`` counts UTC dates. ``decisions`` counts all decisions of the
-    log, the warm-up included. ``orders`` counts accepted orders; ``denied`` counts, by reason code,
-    decisions denied by the gate plus orders refused by their order transaction. ``sharpe`` is
-    annualised, ``sharpe_ci`` its 95 % interval, ``max_drawdown`` a negative fraction; Brier losses,
-    votes and abstentions are of the traded period, weights of the last round. A figure that is not
-    defined is null, never 0.
-    """
-    scores, account = score(result), account_performance(result)
-    benchmark = benchmark_performance(result)
-    denied = Counter(
-        code for name, code in zip(result.d_verdict, result.d_code, strict=True) if name == "denied"
-    )
-    denied.update(row.code for row in result.orders if row.status == REFUSED)
-    speed = result.bars / result.wall_seconds if result.wall_seconds > 0.0 else math.nan
-    low, high = account.sharpe_ci
-    return {
-        "session_id": result.session_id,
-        "bars": result.bars,
-        "dates": len(np.unique(result.ts.astype("datetime64[ns]").astype("datetime64[D]"))),
-        "decisions": len(result.d_ts),
-        "orders": sum(row.status != REFUSED for row in result.orders),
-        "fills": len(result.fills),
-        "denied": dict(sorted(denied.items())),
-        "final_equity": str(money(account.final_micro)),
-        "buy_and_hold_equity": str(money(benchmark.final_micro)),
-        "sharpe": _figure(account.sharpe),
-        "sharpe_ci": None if math.isnan(low) else [low, high],
-        "max_drawdown": _figure(account.max_drawdown),
-        "pool_brier": _figure(scores.pool_brier),
-        "equal_weight_brier": _figure(scores.equal_weight_brier),
-        "agents": {
-            agent.name: {
-                "votes": agent.votes,
-                "abstentions": agent.abstentions,
-                "brier": _figure(agent.brier),
-                "weight": agent.weight,
-            }
-            for agent in scores.agents
-        },
-        "wall_seconds": _figure(result.wall_seconds),
-        "bars_per_second": _figure(speed),
-        "pss_mb": _figure(result.pss_mb),
-        "report": str(report_path),
-    }
-
-
-def _figure(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
-def _chart(figure: go.Figure, name: str) -> str:
-    html = plotly.io.to_html(
-        figure,
-        include_plotlyjs=False,
-        full_html=False,
-        div_id=name,
-        config={"displaylogo": False, "responsive": True, "displayModeBar": False},
-    )
-    return f'<div class="panel">{html}</div>'
-
-
-def _verdict(
-    result: SessionResult, account: Performance, benchmark: Performance, sentences: list[str]
-) -> str:
+def _verdict(result: SessionResult, found: Analysis, sentences: list[str]) -> str:
+    account, benchmark = found.account, found.benchmark
     halted = result.halted_at is not None
     won = account.final_micro > benchmark.final_micro
     kind = "halted" if halted else "won" if won else "lost"
@@ -148,10 +88,9 @@ def _verdict(
     return f'<header class="verdict {kind}">{"".join(lines)}</header>'
 
 
-def _cards(
-    result: SessionResult, account: Performance, benchmark: Performance, scores: Scores
-) -> str:
-    unit = result.currency
+def _cards(result: SessionResult, found: Analysis) -> str:
+    account, benchmark, scores = found.account, found.benchmark, found.scores
+    growth, costs, unit = found.difference.growth, found.costs, result.currency
     cards = (
         (
             "Equity, after costs",
@@ -169,6 +108,13 @@ def _cards(
             f"buy-and-hold {percent(benchmark.cagr, 2, True)}",
         ),
         (
+            "Growth against buy-and-hold",
+            f"{percent(growth.value, 2, True)}",
+            f"log; 95 % interval {interval(growth.low * 100, growth.high * 100, 0)} %"
+            if not math.isnan(growth.low)
+            else "no interval: too few returns",
+        ),
+        (
             "Sharpe ratio",
             number(account.sharpe),
             f"95 % interval {interval(*account.sharpe_ci)}",
@@ -177,11 +123,6 @@ def _cards(
             "Deepest drawdown",
             percent(account.max_drawdown),
             f"buy-and-hold {percent(benchmark.max_drawdown)}",
-        ),
-        (
-            "Volatility per year",
-            percent(account.volatility),
-            f"buy-and-hold {percent(benchmark.volatility)}",
         ),
         (
             "Brier loss, pool",
@@ -194,7 +135,9 @@ def _cards(
         (
             "Trades",
             plural(len(result.fills), "fill"),
-            f"{plural(scores.decisions, 'decision')} in the traded period",
+            f"cost {amount(costs.total, unit)}, {number(costs.basis_points('total'))} basis points"
+            if costs.total is not None and costs.fills
+            else f"{plural(scores.decisions, 'decision')} in the traded period",
         ),
     )
     return (
@@ -205,72 +148,6 @@ def _cards(
             for key, value, small in cards
         )
         + "</div>"
-    )
-
-
-def _account(result: SessionResult, account: Performance, benchmark: Performance) -> str:
-    if account.periods == 0:
-        return ""
-    rows = [
-        (
-            name,
-            percent(x.cagr, 2, True),
-            percent(x.volatility),
-            number(x.sharpe),
-            interval(*x.sharpe_ci),
-            number(x.sortino),
-            number(x.calmar),
-            percent(x.max_drawdown),
-            percent(x.psr),
-            number(x.record_needed, 1),
-        )
-        for name, x in (("Committee", account), ("Buy-and-hold", benchmark))
-    ]
-    heads = (
-        "",
-        "Growth per year",
-        "Volatility",
-        "Sharpe",
-        "95 % interval",
-        "Sortino",
-        "Calmar",
-        "Deepest drawdown",
-        "P(Sharpe\u00a0>\u00a00)",
-        "Years needed to be 95 % sure",
-    )
-    return (
-        "<h2>The account</h2><p>Equity marked at every round of the traded period, and how far it "
-        f"stood below its peak. Buy-and-hold is {escape(result.buy_and_hold_rule)}.</p>"
-        + _chart(charts.equity_chart(result), "equity")
-        + tables.table(heads, rows, left=1)
-    )
-
-
-def _forecasts(result: SessionResult, scores: Scores) -> str:
-    down, flat, up = scores.outcomes
-    chart = _chart(charts.score_chart(result, scores), "scores") if scores.scored else ""
-    return (
-        "<h2>The forecasts</h2><p>Every agent forecasts down, flat or up over the next "
-        f"{plural(result.horizon, 'bar')} of a symbol. {plural(scores.scored, 'decision')} could "
-        f"be scored: {down:,} went down, {flat:,} stayed flat, {up:,} went up. A rising line has "
-        "forecast better than knowing nothing; a level one has not spoken."
-        f"{_against_equal_weights(scores)}</p>"
-        f"{chart}<h3>Weight of each agent</h3>"
-        '<p class="note">The pool raises the weight of who forecasts well. Half of the weight '
-        "starts with the plain average of all agents.</p>"
-        + _chart(charts.weight_chart(result), "weights")
-        + tables.agents(scores)
-    )
-
-
-def _against_equal_weights(scores: Scores) -> str:
-    gain, low, high = scores.pool_gain
-    if math.isnan(low):
-        return ""
-    side = "lower" if gain > 0.0 else "higher"
-    return (
-        f" The pool's loss was {number(abs(gain), 5)} {side} than that of equal weights "
-        f"(equal weights minus pool: 95 % interval {interval(low, high, 5)})."
     )
 
 
@@ -328,6 +205,14 @@ _GLOSSARY = {
     "(2012). It knows of one trial only: strategies picked from many need a stricter test.",
     "Sortino, Calmar": "Mean return over downside deviation; growth per year over the deepest "
     "drawdown.",
+    "Difference to buy-and-hold": "Percentiles of 2,000 paired resamples by the stationary block "
+    "bootstrap (Politis and Romano 1994), block length by Politis and White (2004, corrected "
+    "2009).",
+    "Reliability, resolution": "The parts of a Brier loss (Murphy 1973; within bins Stephenson "
+    "and others 2008). From few decisions both look larger than they are, by about nine times the "
+    "uncertainty over the number of decisions.",
+    "Costs": "Fees, and fill price against the open of the filling bar, split by the declared "
+    "cost model. Impact is Y times volatility times the square root of the share of volume.",
     "Intervals of Brier losses": "Means per event time, with Newey and West (1987) errors over the "
     "overlap of the horizons.",
 }

@@ -34,13 +34,25 @@ def title(name: str) -> str:
 
 
 def thin(*lines: Floats) -> NDArray[np.int64]:
-    """Indices to draw of equally long lines: all, or MAX_POINTS evenly and every extreme."""
+    """Indices to draw of equally long lines: all, or at most MAX_POINTS and both ends.
+
+    The lines are cut into equal stretches, and of each stretch the lowest and the highest point of
+    every line stay: no peak and no fall is lost. nan counts as neither.
+    """
     count = len(lines[0])
     if count <= MAX_POINTS:
         return np.arange(count)
-    even = np.linspace(0, count - 1, MAX_POINTS).round().astype(np.int64)
-    extremes = [f(line) for line in lines for f in (np.nanargmin, np.nanargmax)]
-    return np.unique(np.concatenate([even, np.array(extremes, np.int64)]))
+    stretches = max(MAX_POINTS // (2 * len(lines)), 1)
+    width = -(-count // stretches)
+    base = np.arange(0, count, width)
+    keep = [np.array([0, count - 1])]
+    for line in lines:
+        for missing, extreme in ((np.inf, np.argmin), (-np.inf, np.argmax)):
+            padded = np.full(len(base) * width, missing)
+            padded[:count] = np.where(np.isnan(line), missing, line)
+            keep.append(base + extreme(padded.reshape(-1, width), axis=1))
+    # Of an all-nan stretch at the end the first place may lie in the padding.
+    return np.unique(np.minimum(np.concatenate(keep), count - 1)).astype(np.int64)
 
 
 def dates(ts: Ints) -> list[str]:
@@ -49,14 +61,19 @@ def dates(ts: Ints) -> list[str]:
     days = stamps.astype("datetime64[D]")
     if len(np.unique(days)) == len(days):
         return [str(x) for x in days]
+    for unit in ("m", "s"):
+        coarse = stamps.astype(f"datetime64[{unit}]")
+        if (coarse == stamps).all():
+            return [str(x) for x in coarse]
     return [str(x) for x in stamps.astype("datetime64[ms]")]
 
 
-def _style(figure: go.Figure, height: int, hover_digits: str | None = None) -> go.Figure:
+def style(figure: go.Figure, height: int, hover_digits: str | None = None) -> go.Figure:
+    """The look that all charts share; returns ``figure``."""
     figure.update_layout(
         template="none",
         height=height,
-        margin={"l": 64, "r": 16, "t": 36, "b": 32},
+        margin={"l": 76, "r": 16, "t": 36, "b": 48},
         font={"family": FONT, "size": 13, "color": INK},
         hovermode="x unified",
         hoverlabel={"bgcolor": "white", "bordercolor": GRID, "font": {"size": 12}},
@@ -67,7 +84,9 @@ def _style(figure: go.Figure, height: int, hover_digits: str | None = None) -> g
     figure.update_xaxes(
         showgrid=False, linecolor=GRID, ticks="outside", tickcolor=GRID, color=MUTED
     )
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, color=MUTED, title_font={"size": 12})
+    figure.update_yaxes(
+        gridcolor=GRID, zeroline=False, color=MUTED, title_font={"size": 12}, title_standoff=12
+    )
     if hover_digits:
         figure.update_yaxes(hoverformat=hover_digits)
     return figure
@@ -109,16 +128,16 @@ def equity_chart(result: SessionResult) -> go.Figure:
     ts = result.ts[part][keep]
     x = dates(ts)
     for name, (micro, color, dash, width) in lines.items():
-        style = {"color": color, "dash": dash, "width": width}
+        pen = {"color": color, "dash": dash, "width": width}
         figure.add_scatter(
-            x=x, y=(micro / 1e6)[keep], name=name, mode="lines", line=style, row=1, col=1
+            x=x, y=(micro / 1e6)[keep], name=name, mode="lines", line=pen, row=1, col=1
         )
         figure.add_scatter(
             x=x,
             y=drawdown_line(micro)[keep],
             name=name,
             mode="lines",
-            line={**style, "width": width * 0.7},
+            line={**pen, "width": width * 0.7},
             fill="tozeroy" if color == ACCOUNT else None,
             fillcolor="rgba(0,114,178,.12)",
             showlegend=False,
@@ -126,7 +145,7 @@ def equity_chart(result: SessionResult) -> go.Figure:
             row=2,
             col=1,
         )
-    _style(figure, 520)
+    style(figure, 520)
     lowest = min(float(line.min()) for line in equities)
     # Where one line outgrows the other, equal distances should mean equal growth.
     wide = lowest > 0.0 and max(float(line.max()) for line in equities) > WIDE_RATIO * lowest
@@ -173,7 +192,7 @@ def score_chart(result: SessionResult, scores: Scores) -> go.Figure:
             line={"color": INK, "width": 2, "dash": dash},
         )
     figure.add_hline(y=0.0, line={"color": MUTED, "width": 1})
-    _style(figure, 420, "+.2f")
+    style(figure, 420, "+.2f")
     figure.update_yaxes(title_text="Brier advantage, summed")
     return figure
 
@@ -199,7 +218,7 @@ def weight_chart(result: SessionResult) -> go.Figure:
         mode="lines",
         line={"color": INK, "width": 2, "dash": "dot"},
     )
-    _style(figure, 380, ".1%")
+    style(figure, 380, ".1%")
     figure.update_yaxes(title_text="Weight", tickformat=".0%", rangemode="tozero")
     begin = int(np.searchsorted(ts, result.first_traded))
     if 0 < begin < len(x):

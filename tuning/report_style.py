@@ -55,7 +55,8 @@ code{font:12.5px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 .denied{background:#fbe5d9;color:#8f3c00}.no_trade{background:#eceff3;color:#4a5563}
 .bar{display:block;height:12px;border-radius:3px;min-width:2px}
 .bar.approved{background:#0072b2}.bar.reduced{background:#009e73}
-.bar.denied{background:#d55e00}.bar.no_trade{background:#aab3bf}
+.bar.denied{background:#d55e00}.bar.no_trade{background:#aab3bf}.bar.cost{background:#0072b2}
+.bar.gain{background:#aab3bf}
 td.track{width:30%;min-width:110px}
 dl{display:grid;grid-template-columns:minmax(130px,max-content) 1fr;gap:8px 22px;margin:0}
 dt{font-weight:600}dd{margin:0;color:var(--muted);max-width:84ch}

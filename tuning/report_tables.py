@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from html import escape
 
+import numpy as np
+
 from actors.checks import MEANING, Code
 from tuning.report_charts import agent_color, title
 from tuning.report_text import amount, day, moment, number, percent, words
 from tuning.scoring import Scores
-from tuning.session_result import REFUSED, VERDICTS, FillRow, OrderRow, SessionResult
+from tuning.session_result import CODES, REFUSED, VERDICTS, FillRow, OrderRow, SessionResult
 
 MAX_ROWS = 40
 
@@ -91,8 +93,12 @@ def agents(scores: Scores) -> str:
 def verdicts(result: SessionResult) -> str:
     """Verdicts of the traded period by reason code, with bars."""
     traded = result.in_traded_period()
-    pairs = zip(result.d_verdict, result.d_code, traded, strict=True)
-    counts = Counter((verdict, code) for verdict, code, inside in pairs if inside)
+    both = result.verdicts[traded].astype(np.int64) * len(CODES) + result.codes[traded]
+    counts = {
+        (VERDICTS[pair // len(CODES)], CODES[pair % len(CODES)]): count
+        for pair, count in enumerate(np.bincount(both).tolist())
+        if count
+    }
     total, top = sum(counts.values()), max(counts.values(), default=1)
     order = {name: i for i, name in enumerate(VERDICTS)}
     rows = []
@@ -113,35 +119,34 @@ def verdicts(result: SessionResult) -> str:
 
 def fills(result: SessionResult) -> str:
     """Fills per symbol with a total; money after quantisation, fees apart."""
-    rows, grand = [], (0, 0, Decimal(0), Decimal(0), Decimal(0))
-    for symbol in result.symbols:
-        own = [fill for fill in result.fills if fill.symbol == symbol]
-        buys, bought = _side(own, 1)
-        sells, sold = _side(own, -1)
-        fees = sum((fill.fee for fill in own), Decimal(0))
-        grand = (
-            grand[0] + buys,
-            grand[1] + sells,
-            grand[2] + bought,
-            grand[3] + sold,
-            grand[4] + fees,
-        )
-        held = sum(fill.side * fill.lots for fill in own)
-        rows.append(_fill_row(result, symbol, (buys, sells, bought, sold, fees), f"{held:,}"))
-    rows.append(_fill_row(result, "All", grand, ""))
+    own: dict[str, list[FillRow]] = {symbol: [] for symbol in result.symbols}
+    for fill in result.fills:
+        own[fill.symbol].append(fill)
+    sums = {symbol: _sums(rows) for symbol, rows in own.items()}
+    rows = [
+        _fill_row(result, symbol, sums[symbol], f"{sum(f.side * f.lots for f in own[symbol]):,}")
+        for symbol in result.symbols
+    ]
+    rows.append(_fill_row(result, "All", _sums(result.fills), ""))
     heads = ("Symbol", "Buys", "Sells", "Bought for", "Sold for", "Fees", "Lots held at the end")
     return table(heads, rows, left=1, total=True)
 
 
-def _side(rows: list[FillRow], side: int) -> tuple[int, Decimal]:
-    own = [fill for fill in rows if fill.side == side]
-    return len(own), sum((fill.price * fill.lots for fill in own), Decimal(0))
+Sums = tuple[int, int, Decimal, Decimal, Decimal]  # buys, sells, bought, sold, fees
+
+
+def _sums(fills: Sequence[FillRow]) -> Sums:
+    buys = [fill.notional for fill in fills if fill.side > 0]
+    sells = [fill.notional for fill in fills if fill.side < 0]
+    zero = Decimal(0)
+    fees = sum((fill.fee for fill in fills), zero)
+    return len(buys), len(sells), sum(buys, zero), sum(sells, zero), fees
 
 
 def _fill_row(
     result: SessionResult,
     name: str,
-    sums: tuple[int, int, Decimal, Decimal, Decimal],
+    sums: Sums,
     held: str,
 ) -> tuple[str, ...]:
     buys, sells, *amounts = sums

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import numpy as np
 
+from tuning.bootstrap import Difference
 from tuning.performance import Performance
 from tuning.scoring import UNIFORM_BRIER, Scores
 from tuning.session_result import SessionResult, money
@@ -73,11 +74,16 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 
 
 def verdict(
-    result: SessionResult, account: Performance, benchmark: Performance, scores: Scores
+    result: SessionResult,
+    account: Performance,
+    benchmark: Performance,
+    scores: Scores,
+    growth: Difference | None = None,
 ) -> list[str]:
     """The session in plain sentences, the least welcome news first.
 
     The first sentence is always the account against buy-and-hold after costs; a halt comes second.
+    ``growth`` is the difference of annual log growth between the two, with its interval.
     """
     sentences = [_against_buy_and_hold(result, account, benchmark)]
     if result.halted_at is not None:
@@ -86,6 +92,8 @@ def verdict(
             f"Trading was HALTED on {day(result.halted_at)}{reason}: "
             "no decision order was sent from then on; voting and scoring went on to the end."
         )
+    if growth is not None and not math.isnan(growth.low):
+        sentences.append(_difference_sentence(growth))
     if account.periods > 0:
         sentences.append(_sharpe_sentence(account))
     sentences.append(_forecast_sentence(scores))
@@ -108,6 +116,18 @@ def _against_buy_and_hold(
     if not result.fills:
         text += "; it made no trade"
     return text + "."
+
+
+def _difference_sentence(growth: Difference) -> str:
+    side = "less" if growth.value < 0.0 else "more"
+    text = (
+        f"It grew {percent(abs(growth.value), 2)} a year {side} than buy-and-hold (log), 95 % "
+        f"interval of the difference {percent(growth.low, 1, True)} to "
+        f"{percent(growth.high, 1, True)}: "
+    )
+    if growth.low <= 0.0 <= growth.high:
+        return text + "chance alone could explain that."
+    return text + "more than chance alone would explain."
 
 
 def _sharpe_sentence(account: Performance) -> str:

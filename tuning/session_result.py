@@ -10,15 +10,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.checks import Code, Verdict
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+SmallInts = NDArray[np.signedinteger[Any]]
 
 MICRO = 1_000_000
-VERDICTS = ("approved", "reduced", "denied", "no_trade")
+VERDICTS = tuple(verdict.name.lower() for verdict in Verdict)  # by their numbers
+CODES = tuple(code.name for code in Code)
 REFUSED = "refused"  # status of an order that its order transaction did not accept
 
 
@@ -37,7 +42,12 @@ class OrderRow:
 
 @dataclass(frozen=True)
 class FillRow:
-    """One fill; ``price`` and ``fee`` are in the account's currency."""
+    """One fill; all amounts are in the account's currency.
+
+    ``reference`` is the open of the bar that filled it. The price paid beyond it is split by the
+    cost model into ``half_spread``, ``slippage`` and ``impact``, what the whole fill paid for
+    each; None where it is not known.
+    """
 
     ts: int
     symbol: str
@@ -45,6 +55,23 @@ class FillRow:
     lots: int
     price: Decimal
     fee: Decimal
+    reference: Decimal | None = None
+    half_spread: Decimal | None = None
+    slippage: Decimal | None = None
+    impact: Decimal | None = None
+    lot: Decimal = Decimal(1)  # units of the instrument in one lot
+
+    @property
+    def notional(self) -> Decimal:
+        """What was paid or received, without the fee."""
+        return self.price * self.lots * self.lot
+
+    @property
+    def price_cost(self) -> Decimal | None:
+        """What the fill paid beyond its reference price; below 0 when it paid less."""
+        if self.reference is None:
+            return None
+        return self.side * (self.price - self.reference) * self.lots * self.lot
 
 
 @dataclass(frozen=True)
@@ -87,10 +114,11 @@ class SessionResult:
     d_close: Ints  # (D,) ticks; includes the warm-up, from which volatility is measured
     d_p: Floats  # (D, 3) pooled (down, flat, up); zeros where nobody was awake
     d_votes: Floats  # (D, n, 3); read only where the status is VOTED
-    d_status: Ints  # (D, n) actors.contract.Status
-    d_verdict: tuple[str, ...]  # (D,) each one of VERDICTS
-    d_code: tuple[str, ...]  # (D,) names of actors.checks.Code
-    d_reason: Ints | None = None  # (D, n) actors.contract.Reason of each abstention, if known
+    d_status: SmallInts  # (D, n) actors.contract.Status
+    # Names are turned into numbers at once: a million of them would be slow and large.
+    d_verdict: SmallInts | tuple[str, ...]  # (D,) actors.checks.Verdict, the index into VERDICTS
+    d_code: SmallInts | tuple[str, ...]  # (D,) actors.checks.Code
+    d_reason: SmallInts | None = None  # (D, n) actors.contract.Reason of each abstention, if known
 
     orders: tuple[OrderRow, ...] = ()
     fills: tuple[FillRow, ...] = ()
@@ -109,6 +137,8 @@ class SessionResult:
     buy_and_hold_rule: str = "the same symbols, bought once with the same money and then held"
 
     def __post_init__(self) -> None:
+        for name, names in (("d_verdict", VERDICTS), ("d_code", CODES)):
+            object.__setattr__(self, name, _numbers(name, getattr(self, name), names))
         rounds, decisions, n = len(self.ts), len(self.d_ts), len(self.agents)
         expected: dict[str, tuple[int, ...]] = {
             "ts": (rounds,),
@@ -138,9 +168,26 @@ class SessionResult:
             raise ValueError("SessionResult.d_ts must not go back in time")
         if ((self.d_symbol < 0) | (self.d_symbol >= len(self.symbols))).any():
             raise ValueError("SessionResult.d_symbol points outside of symbols")
-        unknown = set(self.d_verdict) - set(VERDICTS)
-        if unknown:
-            raise ValueError(f"SessionResult.d_verdict: unknown verdicts {sorted(unknown)}")
+
+    @property
+    def verdicts(self) -> Ints:
+        """``d_verdict`` as numbers (D,)."""
+        return np.asarray(self.d_verdict)
+
+    @property
+    def codes(self) -> Ints:
+        """``d_code`` as numbers (D,)."""
+        return np.asarray(self.d_code)
+
+    @property
+    def verdict_names(self) -> tuple[str, ...]:
+        """The verdict of each decision as a word, D of them."""
+        return tuple(VERDICTS[i] for i in self.verdicts.tolist())
+
+    @property
+    def code_names(self) -> tuple[str, ...]:
+        """The reason code of each decision by name, D of them."""
+        return tuple(CODES[i] for i in self.codes.tolist())
 
     @property
     def first_round(self) -> int:
@@ -155,6 +202,21 @@ class SessionResult:
     def in_traded_period(self) -> NDArray[np.bool_]:
         """Which decisions (D,) fell in the traded period."""
         return np.asarray(self.d_ts >= self.first_traded)
+
+
+def _numbers(field: str, values: object, names: tuple[str, ...]) -> Ints:
+    """Indices into ``names``; ValueError for a name or number that is not among them."""
+    what = {"d_verdict": "verdicts", "d_code": "codes"}[field]
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+        if values.size and not (values.min() >= 0 and values.max() < len(names)):
+            raise ValueError(f"SessionResult.{field}: unknown {what} outside 0 to {len(names) - 1}")
+        return values
+    number = {name: i for i, name in enumerate(names)}
+    words = [str(value) for value in np.atleast_1d(np.asarray(values, object))]
+    unknown = sorted(set(words) - set(names))
+    if unknown:
+        raise ValueError(f"SessionResult.{field}: unknown {what} {unknown}")
+    return np.array([number[word] for word in words], np.int64)
 
 
 def money(micro: int) -> Decimal:

@@ -439,6 +439,10 @@ def test_after_a_halt_no_decision_order_commits_until_the_resume(
 
     wait_until(lambda: ordered() > 0, WAIT_S, "a first order", real.cluster.trader)
     print(f"\nPSS with a trading session: {real.cluster.memory_mb():,.0f} MB, this test included")
+    # Everything that can die, dies: replay must not feel it.
+    for name in ("market_prediction.cell0@", COORDINATOR, GATE):
+        kill(real.actor(name))
+        real.await_rounds(config, real.rounds_closed(config) + 2)
     halted = sapphire(real.environment, "halt", "--reason", "integration test")
     assert halted.returncode == 0, halted.stderr
     then = ordered()
@@ -466,6 +470,24 @@ def test_after_a_halt_no_decision_order_commits_until_the_resume(
     assert min(seen) < halt_seq
     assert max(seen) >= resume_seq
     check(real, config)
+    replayed = sapphire(real.environment, "replay", config.session_id)
+    assert replayed.returncode == 0, replayed.stderr
+    assert "equal to the bit" in replayed.stdout
+    assert "HALTED (*), ACTIVE (*)" in replayed.stdout
+
+
+def test_replay_and_parity_of_a_session_without_and_with_faults(
+    real: RealCluster, undisturbed: SessionConfig, disturbed: Disturbed
+) -> None:
+    for config, same_as_a_backtest in ((undisturbed, 0), (disturbed.config, 1)):
+        began = time.monotonic()
+        replayed = sapphire(real.environment, "replay", config.session_id)
+        assert replayed.returncode == 0, replayed.stderr
+        middle = time.monotonic()
+        parity = sapphire(real.environment, "parity", config.session_id)
+        assert parity.returncode == same_as_a_backtest, parity.stderr
+        print(f"\nreplay {middle - began:.1f} s, parity {time.monotonic() - middle:.1f} s")
+        assert "Traceback" not in parity.stderr
 
 
 def test_a_second_run_beside_it_is_refused_in_one_line(real: RealCluster) -> None:

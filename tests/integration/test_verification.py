@@ -18,6 +18,7 @@ import numpy as np
 import psycopg
 import pytest
 from support import (
+    Edit,
     GateInProcess,
     House,
     limits,
@@ -25,6 +26,7 @@ from support import (
     open_gate,
     open_session,
     random_bars,
+    rechain,
     run_session,
     save_models,
 )
@@ -35,7 +37,6 @@ from cloud_trader.violation import Violation
 from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.home import Home
 from data.bars import Bars
-from data.journal import GENESIS, read_chain, record_hash
 from data.records import SessionConfig
 from data.sessions import load_session
 from data.store import connect
@@ -264,37 +265,6 @@ def test_one_changed_row_is_named(session: Session, name: str) -> None:
 
 
 # -- somebody who knows the code ------------------------------------------------------------
-
-Edit = Callable[[dict[str, Any]], Any]
-
-
-def rechain(link: psycopg.Connection, chain: str, seq: int, edit: Edit) -> None:
-    """Edits the payload of one record and gives it and all that follow new hashes."""
-    before, identities, records = GENESIS, [], []
-    for record in list(read_chain(link, chain)):
-        payload = record.payload
-        if record.seq == seq:
-            body = msgspec.json.decode(payload)
-            edit(body)
-            payload = msgspec.json.encode(body)
-        digest = record_hash(
-            before, chain, record.seq, record.kind, record.session_id, record.ts,
-            record.written_ns, record.seen, payload,
-        )  # fmt: skip
-        if digest != record.hash:
-            records.append((payload, before, digest, chain, record.seq))
-            identities.append((digest, chain, record.seq))
-        before = digest
-    assert records
-    with link.cursor() as cursor:
-        cursor.executemany(
-            "UPDATE journal SET payload = %s, prev_hash = %s, hash = %s"
-            " WHERE chain = %s AND seq = %s",
-            records,
-        )
-        cursor.executemany(
-            "UPDATE journal_identity SET hash = %s WHERE chain = %s AND seq = %s", identities
-        )
 
 
 def approved_round(session: Session) -> tuple[int, int]:

@@ -246,7 +246,7 @@ def test_minutes_equal_a_group_by_of_recorded_trades(day):
 
 def test_tick_bars_equal_a_group_by_of_recorded_trades(day):
     groups = grouped(day, np.arange(len(day)) // 1000)[:-1]
-    same(build_bars(day, clock("tick:1000"), 0, 100), groups, groups["last_ts"])
+    same(build_bars(day, clock("tick:1000"), 0, 100), groups, apart(groups["last_ts"]))
 
 
 @pytest.mark.parametrize("text", ["volume:50000", "dollar:1000000"])
@@ -260,7 +260,16 @@ def test_volume_and_dollar_bars_equal_a_group_by_of_recorded_trades(day, text):
             number, held = number + 1, 0
     groups = grouped(day, key)
     groups = groups if held == 0 else groups[:-1]
-    same(build_bars(day, clock(text), 0, 100), groups, groups["last_ts"])
+    same(build_bars(day, clock(text), 0, 100), groups, apart(groups["last_ts"]))
+
+
+def apart(ts):
+    """Each at least one nanosecond after the one before."""
+    shifted, last = [], -1
+    for value in ts.to_list():
+        last = max(value, last + 1)
+        shifted.append(last)
+    return pl.Series(shifted)
 
 
 def test_quotes_and_signs_of_recorded_minutes(day):
@@ -293,3 +302,10 @@ def test_hours_of_minutes_are_hours_of_trades(day):
     minutes = build_bars(day, clock("1m"), 0, 100, until=end)
     hours = build_bars(day, clock("1h"), 0, 100, until=end)
     assert resample(minutes, clock("1h"), end).tobytes() == hours.tobytes()
+
+
+def test_no_two_bars_share_a_ts():
+    same = trades(*[(5, 10 + n, 1, 1) for n in range(4)], (7, 20, 1, 1), (7, 21, 1, 1))
+    bars = build_bars(same, clock("tick:1"), 0, 100)
+    assert bars["ts"].tolist() == [5, 6, 7, 8, 9, 10]
+    assert bars["open"].tolist() == [10, 11, 12, 13, 20, 21]

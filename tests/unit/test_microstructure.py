@@ -48,47 +48,24 @@ def test_range_volatilities():
     assert m.garman_klass_variance(open_, high, low, close) == pytest.approx(expected, rel=1e-14)
 
 
-def _ring(values, capacity):
-    """``values`` written into a ring one after the other, as the agents write it."""
-    state = np.zeros(capacity)
-    for i, value in enumerate(values):
-        state[i % capacity] = value
-    return state
-
-
-@pytest.mark.parametrize("count", [7, 10, 23])
-def test_windows_read_the_last_values_of_a_ring(count):
-    values = RNG.normal(size=count)
-    state = _ring(values, 10)
-    assert m.ring_sum(state, 0, 10, count, 7) == pytest.approx(values[-7:].sum(), rel=1e-12)
-    rank = m.ring_rank(state, 0, 10, count, 7, values[-1])
-    assert rank == pytest.approx(stats.percentileofscore(values[-7:], values[-1], "mean") / 100)
-
-
-def test_rank_counts_ties_one_half():
-    state = np.array([1.0, 2.0, 2.0, 3.0])
-    assert m.ring_rank(state, 0, 4, 4, 4, 2.0) == 0.5
-    assert m.ring_rank(np.full(4, 2.0), 0, 4, 4, 4, 2.0) == 0.5
-    assert m.ring_rank(state, 0, 4, 4, 4, 9.0) == 1.0
-
-
 def test_vwap_equals_the_plain_formula():
     prices, volumes = RNG.uniform(10, 20, 17), RNG.uniform(0, 5, 17)
-    state = np.concatenate([_ring(prices, 8), _ring(volumes, 8)])
+    state = np.concatenate([prices, volumes])
     expected = np.average(prices[-6:], weights=volumes[-6:])
-    assert m.volume_weighted_price(state, 0, 8, 8, 17, 6) == pytest.approx(expected, rel=1e-13)
+    traded = volumes[-6:].sum()
+    assert m.volume_weighted_price(state, 11, 28, 6, traded) == pytest.approx(expected, rel=1e-13)
 
 
 def test_vwap_without_trades_is_zero():
     state = np.concatenate([np.full(5, 10.0), np.zeros(5)])
-    assert m.volume_weighted_price(state, 0, 5, 5, 5, 5) == 0.0
+    assert m.volume_weighted_price(state, 0, 5, 5, 0.0) == 0.0
 
 
 def test_kyle_equals_linregress():
     flows = RNG.normal(0, 1e6, 31)
     returns = 3e-9 * flows + RNG.normal(0, 0.01, 31)
-    state = np.concatenate([_ring(returns, 20), _ring(flows, 20)])
-    start, slope, deviation = m.kyle_regression(state, 0, 20, 20, 31, 20)
+    state = np.concatenate([returns, flows])
+    start, slope, deviation = m.kyle_regression(state, 11, 42, 20)
     fit = stats.linregress(flows[-20:], returns[-20:])
     assert slope == pytest.approx(fit.slope, rel=1e-10)
     assert start == pytest.approx(fit.intercept, rel=1e-8)
@@ -99,7 +76,7 @@ def test_kyle_equals_linregress():
 @pytest.mark.parametrize("flow", [0.0, 5.0, 0.1, 1e8 / 3])
 def test_kyle_without_variation_has_no_slope(flow):
     state = np.concatenate([RNG.normal(size=9), np.full(9, flow)])
-    assert m.kyle_regression(state, 0, 9, 9, 9, 9) == (0.0, 0.0, 0.0)
+    assert m.kyle_regression(state, 0, 9, 9) == (0.0, 0.0, 0.0)
 
 
 def test_kyle_on_recorded_trades():
@@ -122,7 +99,7 @@ def test_kyle_on_recorded_trades():
     )
     n = len(minutes)
     state = np.concatenate([minutes["change"].to_numpy(), minutes["flow"].to_numpy()])
-    _, slope, _ = m.kyle_regression(state, 0, n, n, n, n)
+    _, slope, _ = m.kyle_regression(state, 0, n, n)
     assert slope == pytest.approx(2.0513675391e-08, rel=1e-10)
 
 

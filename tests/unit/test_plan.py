@@ -12,16 +12,16 @@ import pytest
 
 from cluster import plan as plan_module
 from cluster.plan import WARM_UP_DATES, Plan, plan_session, session_config
-from data.daily_stocks import load_feed
 from data.errors import InputError
+from data.feed import open_feed
 
-LOAD_ONCE = functools.cache(load_feed)
+LOAD_ONCE = functools.cache(open_feed)
 
 
 @pytest.fixture(autouse=True)
 def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each feed is read once for all tests."""
-    monkeypatch.setattr(plan_module, "load_feed", LOAD_ONCE)
+    monkeypatch.setattr(plan_module, "open_feed", LOAD_ONCE)
 
 
 def plan(first: str | None = None, last: str | None = None, *symbols: str, **more: Any) -> Plan:
@@ -116,7 +116,7 @@ def test_limits_of_the_environment_reach_the_session(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MAX_DRAWDOWN", "0.1")
     monkeypatch.setenv("RISK_MULTIPLIER", "2")
     made = plan()
-    config = session_config(made.feed.symbols, {}, made.limits, datetime.now(UTC), "historical")
+    config = session_config(made.feed, {}, made.limits, datetime.now(UTC), "historical")
     assert config.limits["max_drawdown"] == 0.1
     assert config.sizing["risk_multiplier"] == 2.0
     # The multiplier loosens no limit: all others are the defaults.
@@ -131,10 +131,10 @@ def test_short_data_are_refused(tmp_path: Path) -> None:
     rows = [f"A,2010-03-{n:02},1,1,1,1,5,1\n" for n in (1, 2, 3)]
     path.write_text("Ticker,Date,Open,High,Low,Close,Volume,Adj Close\n" + "".join(rows))
     with pytest.raises(InputError, match=r"short.csv holds 3 dates: the warm-up alone takes 500"):
-        plan(path=path)
+        plan(path=str(path))
 
 
 def test_two_sessions_have_two_names() -> None:
     made, now = plan(), datetime.now(UTC)
-    names = {session_config(["A"], {}, made.limits, now, "paper").session_id for _ in range(20)}
+    names = {session_config(made.feed, {}, made.limits, now, "paper").session_id for _ in range(20)}
     assert len(names) == 20

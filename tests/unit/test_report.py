@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
 
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from session_results import DAY, ROUNDS, START, WARM_UP, session
 
+from tuning.analysis import analyse
 from tuning.performance import account_performance, drawdown_line
 from tuning.report import report_json, write_report
-from tuning.report_charts import MAX_POINTS, thin
+from tuning.report_charts import MAX_POINTS, dates, thin
 from tuning.report_text import cash, number, percent, plural
 from tuning.scoring import score
 from tuning.session_result import REFUSED
@@ -34,6 +36,14 @@ KEYS = [
     "pool_brier",
     "equal_weight_brier",
     "agents",
+    "growth_difference",
+    "growth_difference_ci",
+    "growth_difference_p",
+    "sharpe_difference",
+    "sharpe_difference_ci",
+    "sharpe_difference_p",
+    "calibration",
+    "costs",
     "wall_seconds",
     "bars_per_second",
     "pss_mb",
@@ -98,7 +108,7 @@ def test_the_page_loads_nothing_and_carries_plotly_once(tmp_path):
     assert page.loads == []
     assert "default-src 'none'" in html
     assert len(re.findall(r"\* plotly\.js v", html)) == 1
-    assert html.count("Plotly.newPlot(") == 3
+    assert html.count("Plotly.newPlot(") == 4
     assert not re.search(r"@import|url\(\s*['\"]?https?:", html.split("<script>")[0])
 
 
@@ -166,6 +176,9 @@ def test_undefined_figures_are_null_and_still_make_a_page(tmp_path):
         "sharpe_ci",
         "pool_brier",
         "equal_weight_brier",
+        "sharpe_difference",
+        "sharpe_difference_ci",
+        "calibration",
         "wall_seconds",
         "bars_per_second",
         "pss_mb",
@@ -174,8 +187,9 @@ def test_undefined_figures_are_null_and_still_make_a_page(tmp_path):
     assert report["max_drawdown"] == 0.0
     _, page = read(flat, tmp_path)
     assert "it made no trade" in page.texts[0]
-    assert "Its Sharpe ratio is undefined" in page.texts[1]
-    assert page.texts[2] == "No forecast could be scored."
+    assert "less than buy-and-hold" in page.texts[1]
+    assert "Its Sharpe ratio is undefined" in page.texts[2]
+    assert page.texts[3] == "No forecast could be scored."
 
 
 def test_an_account_worth_nothing_has_no_ratios_and_says_so(tmp_path):
@@ -234,6 +248,90 @@ def test_thin_keeps_ends_and_extremes():
     assert len(keep) <= MAX_POINTS + 2
     assert {0, 12_345, 40_001, 49_999} <= set(keep.tolist())
     assert (np.diff(keep) > 0).all()
+
+
+def test_thin_keeps_the_peak_and_the_fall_of_every_stretch_of_every_line():
+    rng = np.random.default_rng(1)
+    lines = rng.normal(size=(3, 100_003)).cumsum(axis=1)
+    lines[2, 40_000:60_000] = np.nan
+    keep = thin(*lines)
+    assert len(keep) <= MAX_POINTS + 2
+    width = -(-100_003 // (MAX_POINTS // 6))  # two points a line and stretch
+    for line in lines[:2]:
+        for begin in range(0, 100_003, width):
+            inside = keep[(keep >= begin) & (keep < begin + width)]
+            assert np.ptp(line[inside]) == np.ptp(line[begin : begin + width])
+    assert np.nanmax(lines[2]) == np.nanmax(lines[2][keep])
+
+
+def test_dates_are_as_short_as_the_times_allow():
+    day, minute = 86_400_000_000_000, 60_000_000_000
+    at = START - START % day
+    assert dates(np.array([at, at + day])) == ["2001-01-02", "2001-01-03"]
+    assert dates(np.array([at, at + minute]))[1] == "2001-01-02T00:01"
+    assert dates(np.array([at, at + 10**9]))[1] == "2001-01-02T00:00:01"
+    assert dates(np.array([at, at + 10**6]))[1] == "2001-01-02T00:00:00.001"
+
+
+def test_the_difference_stands_in_the_verdict_the_cards_and_the_table(tmp_path):
+    result = session()
+    found = analyse(result)
+    _, page = read(result, tmp_path)
+    growth = found.difference.growth
+    assert page.texts[1].startswith(f"It grew {percent(abs(growth.value), 2)} a year ")
+    assert page.texts[1].endswith("chance alone could explain that.")
+    text = "\n".join(page.texts)
+    assert "Committee minus buy-and-hold" in text
+    assert percent(growth.value, 2, True) in text
+    report = report_json(result, "r", found)
+    assert report["growth_difference_ci"] == [growth.low, growth.high]
+    assert report["sharpe_difference_p"] == found.difference.sharpe.below_zero
+    ours, theirs = result.equity_micro[WARM_UP - 1 :], result.buy_and_hold_micro[WARM_UP - 1 :]
+    logs = np.log(ours[-1] / ours[0]) - np.log(theirs[-1] / theirs[0])
+    assert report["growth_difference"] == pytest.approx(logs * 252 / 90)
+
+
+def test_a_sure_loss_is_called_more_than_chance(tmp_path):
+    result = session()
+    result.equity_micro[WARM_UP:] = result.buy_and_hold_micro[WARM_UP:] * (
+        1 - 0.002 * np.arange(1, 91)
+    )
+    _, page = read(result, tmp_path)
+    assert page.texts[1].endswith("more than chance alone would explain.")
+
+
+def test_calibration_in_page_and_json(tmp_path):
+    result = session()
+    report = report_json(result, "r")
+    text = "\n".join(read(result, tmp_path)[1].texts)
+    assert "Did the probabilities mean what they said?" in text
+    assert f"Of the pool's Brier loss of {report['pool_brier']:.4f}" in text
+    parts = report["calibration"]
+    assert parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts[
+        "within_variance"
+    ] - parts["within_covariance"] == pytest.approx(report["pool_brier"], rel=1e-12)
+    assert list(parts["bins"]) == ["down", "flat", "up"]
+    assert sum(row["count"] for row in parts["bins"]["up"]) == parts["scored"] == 170
+
+
+def test_costs_in_page_and_json(tmp_path):
+    known = [
+        replace(fill, reference=fill.price - fill.side * Decimal("0.0101"), half_spread=Decimal(1))
+        for fill in session().fills
+    ]
+    split = [replace(fill, slippage=Decimal(0), impact=Decimal("0.2")) for fill in known]
+    result = session(fills=tuple(split))
+    costs = report_json(result, "r")["costs"]
+    assert Decimal(costs["total"]["amount"]) == Decimal("2.25") + Decimal("0.0101") * 140
+    assert Decimal(costs["rounding"]["amount"]) == Decimal("1.414") - Decimal("2.4")
+    assert costs["total"]["bps_of_notional"] == pytest.approx(3.664 / 1460.01 * 1e4)
+    text = "\n".join(read(result, tmp_path)[1].texts)
+    for expected in ("What trading cost", "$3.66", "Half spread", "$2.00", "25.10", "−$0.99"):
+        assert expected in text, expected
+    unknown = report_json(session(), "r")["costs"]
+    assert unknown["commission"]["amount"] == "2.25"
+    assert unknown["total"] is None
+    assert "What their prices cost is not known" in "\n".join(read(session(), tmp_path)[1].texts)
 
 
 def test_figures_for_people():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from rich.cells import cell_len
@@ -58,3 +60,14 @@ def test_without_the_result_the_dict_is_enough():
 def test_an_undefined_figure_is_a_dash(missing):
     changed = drawn(session(), **{missing: None})
     assert changed.count("–") == drawn(session()).count("–") + 1
+
+
+def test_the_difference_and_the_costs_are_told_where_they_are_known():
+    known = [replace(f, reference=f.price - f.side * Decimal("0.01")) for f in session().fills]
+    text = drawn(session(fills=tuple(known)), with_result=False)
+    assert "against buy-and-hold" in text
+    assert "% a year (log)  95 % [" in text
+    assert "trading costs         3.65, 25.00 basis points of notional" in text
+    silent = drawn(session(), with_result=False, growth_difference_ci=None)
+    assert "against buy-and-hold" not in silent
+    assert "trading costs" not in silent

@@ -1,0 +1,213 @@
+"""Bars of any file to bars of a table: stamped at the close, adjusted, judged, quantised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from data.adjust import Adjustment, adjust
+from data.clocks import Clock
+from data.door import FLAWS, Flaw, admit_rows, code_of, no_past
+from data.piece import EXTRAS, OHLCV, Kind, Piece
+from data.times import calendar_timezone, stamped_at_close
+from data.units import fits, to_units
+
+EXAMPLES = 5  # of each reason
+_PRICE_EXTRAS = ("bid", "ask")
+QUARANTINE: dict[str, pl.DataType | type[pl.DataType]] = {
+    "ts": pl.Datetime("ns", "UTC"), "symbol": pl.String, "flaw": pl.String, "file": pl.String,
+    "row": pl.Int64, "detail": pl.String,
+}  # fmt: skip
+
+
+@dataclass
+class Judged:
+    """Rows fit for a table, and the quarantined ones with reason and place.
+
+    ``frame``: ts (UTC), symbol, int64 columns in ticks and lots; sorted by symbol and ts.
+    ``quarantine``: the columns of QUARANTINE.
+    """
+
+    frame: pl.DataFrame
+    quarantine: pl.DataFrame
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Quarantined rows by reason."""
+        found = self.quarantine.group_by("flaw").len().sort("flaw")
+        return dict(found.iter_rows())
+
+    @property
+    def examples(self) -> list[str]:
+        """A few lines for each reason."""
+        first = self.quarantine.group_by("flaw", maintain_order=True).head(EXAMPLES)
+        return [
+            f"{flaw}: {file} row {row} {symbol} {detail or ''}".rstrip()
+            for flaw, _, symbol, file, row, detail in first.select(
+                "flaw", "ts", "symbol", "file", "row", "detail"
+            ).iter_rows()
+        ]
+
+
+def quarantine_frame(rows: pl.DataFrame, flaws: pl.Series, details: pl.Series) -> pl.DataFrame:
+    """Quarantine entries of ``rows`` (ts, symbol, file, row)."""
+    return rows.select(
+        pl.col("ts").cast(pl.Datetime("ns")).dt.replace_time_zone("UTC"),
+        "symbol",
+        flaws.cast(pl.String).alias("flaw"),
+        "file",
+        pl.col("row").cast(pl.Int64),
+        details.cast(pl.String).alias("detail"),
+    )
+
+
+def together(pieces: list[Piece], kind: Kind) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """All rows of one kind with their file, and the quarantine that their readers filled."""
+    mine = [piece for piece in pieces if piece.kind is kind]
+    frames = [piece.frame.with_columns(pl.lit(piece.file).alias("file")) for piece in mine]
+    rows = pl.concat(frames, how="diagonal")
+    refused = [
+        (None, entry.symbol, entry.flaw.value, entry.file, entry.row, entry.detail)
+        for piece in mine
+        for entry in piece.refused
+        # A number that could not be read is met again in its row, and described from here.
+        if entry.flaw is not Flaw.NOT_A_NUMBER
+    ]
+    return rows, pl.DataFrame(refused, schema=QUARANTINE, orient="row")
+
+
+def judge_bars(
+    rows: pl.DataFrame,
+    clock: Clock,
+    stamp: str,
+    calendar: str | None,
+    units: tuple[Decimal, Decimal],
+    adjustments: tuple[Adjustment, ...],
+    past: dict[str, tuple[int, int]],
+    details: dict[tuple[str, int], str],
+) -> Judged:
+    """Bars as they may be stored, in the order of symbol and ts.
+
+    ``rows``: file, row, ts, symbol, OHLCV, any EXTRAS. ``past``: last (ts, close in ticks) that
+    the table holds of a symbol. ``details``: what readers said about a file's row.
+    """
+    untimed = (rows["ts"].is_null() | (rows["ts"] <= 0)).fill_null(True)
+    bad = [_refuse(rows.filter(untimed), Flaw.NO_TIME, details)]
+    rows = rows.filter(~untimed)
+    said: list[str] = []
+    if len(rows):
+        ts, nowhere = stamped_at_close(rows["ts"].to_numpy(), clock, stamp, calendar)
+        rows = rows.with_columns(pl.Series("ts", ts))
+        missing = pl.Series(nowhere)
+        bad.append(_refuse(rows.filter(missing), Flaw.NOT_A_SESSION, details))
+        rows = rows.filter(~missing)
+    if adjustments and len(rows):
+        zone = calendar_timezone(calendar) if calendar else "UTC"
+        moments = rows["ts"].cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone)
+        rows, _, cut = adjust(rows, moments.dt.date(), adjustments)
+        if cut:
+            said.append(f"{cut:,} rows left out: before a reused ticker's date")
+    codes = _verdicts(rows, past, units)
+    refused = pl.Series(codes != 0)
+    flaws = pl.Series([FLAWS[code - 1].value for code in codes[codes != 0]], dtype=pl.String)
+    refused_rows = rows.filter(refused)
+    bad.append(quarantine_frame(refused_rows, flaws, _details(refused_rows, flaws, details)))
+    frame, off, below = _quantised(rows.filter(~refused), units)
+    if off:
+        said.append(f"{off:,} prices or sizes were rounded to the tick and lot")
+    bad.append(_refuse(rows.filter(~refused).filter(below), Flaw.NON_POSITIVE, details))
+    kept = frame.filter(~below).sort("symbol", "ts")
+    return Judged(kept, pl.concat(bad), said)
+
+
+def _refuse(rows: pl.DataFrame, flaw: Flaw, details: dict[tuple[str, int], str]) -> pl.DataFrame:
+    flaws = pl.repeat(flaw.value, len(rows), dtype=pl.String, eager=True)
+    return quarantine_frame(rows, flaws, _details(rows, flaws, details))
+
+
+def _details(
+    rows: pl.DataFrame, flaws: pl.Series, details: dict[tuple[str, int], str]
+) -> pl.Series:
+    """What a reader said about the row, else its values; full text for the first of each flaw."""
+    texts: list[str | None] = [None] * len(rows)
+    told: dict[str, int] = {}
+    for i, flaw in enumerate(flaws.to_list()):
+        told[flaw] = told.get(flaw, 0) + 1
+        if told[flaw] <= EXAMPLES:
+            row = rows.row(i, named=True)
+            texts[i] = details.get((row["file"], row["row"])) or row_text(row)
+    return pl.Series(texts, dtype=pl.String)
+
+
+def row_text(row: dict[str, Any]) -> str:
+    """A bar's moment and values for a person."""
+    ts = row["ts"]
+    when = str(np.datetime64(ts, "ns"))[:19] if isinstance(ts, int) else "no time"
+    pairs = [f"{name}={_short(row[name])}" for name in OHLCV if name in row]
+    return f"{when} {' '.join(pairs)}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def _verdicts(
+    rows: pl.DataFrame, past: dict[str, tuple[int, int]], units: tuple[Decimal, Decimal]
+) -> np.ndarray:
+    if not len(rows):
+        return np.zeros(0, np.int8)
+    tick, lot = units
+    names = rows["symbol"].unique().sort()
+    numbers = rows["symbol"].replace_strict(
+        {name: i for i, name in enumerate(names)}, return_dtype=pl.Int64, default=0
+    )
+    last_ts, last_close = no_past(len(names))
+    for i, name in enumerate(names):
+        first = rows["ts"].filter(rows["symbol"] == name).min()
+        if name in past and isinstance(first, int) and past[name][0] < first:
+            last_ts[i], last_close[i] = past[name][0], float(past[name][1] * tick)
+    values = rows.select(pl.col(OHLCV).fill_null(float("nan"))).to_numpy()
+    # A number too large to be counted is none.
+    prices = np.where(fits(values[:, :4], tick), values[:, :4], np.nan)
+    volume = np.where(fits(values[:, 4], lot), values[:, 4], np.nan)
+    codes = admit_rows(
+        numbers.to_numpy(), rows["ts"].to_numpy(), prices, volume, (last_ts, last_close)
+    )
+    # A row without a symbol belongs to nothing.
+    return np.where((rows["symbol"] == "").to_numpy(), code_of(Flaw.UNREADABLE), codes)
+
+
+def _quantised(
+    rows: pl.DataFrame, units: tuple[Decimal, Decimal]
+) -> tuple[pl.DataFrame, int, pl.Series]:
+    """int64 columns, how many values were rounded, and which rows have a price below one tick."""
+    tick, lot = units
+    off, columns = 0, []
+    for name in OHLCV:
+        values, rounded = to_units(rows[name].to_numpy(), lot if name == "volume" else tick)
+        columns.append(pl.Series(name, values))
+        off += rounded
+    columns += [_extra(rows, name, units) for name in EXTRAS]
+    ts = rows["ts"].cast(pl.Datetime("ns")).dt.replace_time_zone("UTC")
+    frame = pl.DataFrame([ts, rows["symbol"], *columns])
+    return frame, off, frame["low"] < 1
+
+
+def _extra(rows: pl.DataFrame, name: str, units: tuple[Decimal, Decimal]) -> pl.Series:
+    """An optional column, null where the file does not know it or has nonsense."""
+    if name not in rows.columns:
+        return pl.Series(name, [None] * len(rows), dtype=pl.Int64)
+    unit = Decimal(1) if name == "trades" else units[0] if name in _PRICE_EXTRAS else units[1]
+    floats = rows[name].fill_null(float("nan")).to_numpy()
+    least = 1 if name in _PRICE_EXTRAS else 0
+    fine = fits(floats, unit) & (floats >= 0)
+    values, _ = to_units(np.where(fine, floats, 0.0), unit)
+    series = pl.Series(name, values)
+    return pl.select(
+        pl.when(pl.Series(fine) & (series >= least)).then(series).otherwise(None).alias(name)
+    ).to_series()

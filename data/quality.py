@@ -1,0 +1,340 @@
+"""``data check``: what is wrong with a table or a file, counted, with the first places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from data.bars_import import QUARANTINE, row_text, together
+from data.clocks import DAY_NS, Clock, ClockKind
+from data.door import FLAWS, PASSES, Flaw, admit_rows, code_of, no_past
+from data.errors import InputError
+from data.formats import Reading, read_pieces
+from data.lake import Manifest, read_manifest, scan, units_of, verify_files
+from data.nbbo import Feed as QuoteFeed
+from data.nbbo import consolidate, is_national
+from data.piece import OHLCV, QUOTE_SIDES, Kind, Piece
+from data.ticks import QUOTE
+from data.ticks_import import exchange_names, judge_ticks, structured
+from data.times import calendar_timezone, exchange_closes, stamped_at_close
+from data.units import float_places, power
+
+PLACES = 5  # of each trouble
+LARGE_MOVE = 0.5  # of a bar's close to the next: shown, because somebody should know it
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """How to read a file; a table knows all of it."""
+
+    reading: Reading = field(default_factory=Reading)
+    stamp: str | None = None
+    clock: str | None = None
+    calendar: str | None = None
+
+
+@dataclass
+class SymbolQuality:
+    """One symbol. Gaps count missing intervals; moves are (ts, ratio) beyond LARGE_MOVE."""
+
+    symbol: str
+    rows: int
+    first_ts: int
+    last_ts: int
+    missing: int = 0
+    longest_gap_ns: int = 0
+    longest_gap_from: int = 0
+    zero_volume: int = 0
+    large_moves: list[tuple[int, float]] = field(default_factory=list)
+    crossed: int = 0
+    locked: int = 0
+
+
+@dataclass
+class Quality:
+    """The whole report. ``flaws``: rows that the door refuses, or refused at the import."""
+
+    name: str
+    kind: Kind
+    clock: str
+    symbols: list[SymbolQuality]
+    flaws: dict[str, int]
+    examples: list[str]
+    imported: bool  # flaws were kept out of the table
+    trouble: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Nothing is wrong that would make a result wrong; gaps and large moves are facts."""
+        return not self.trouble
+
+
+def check(lake: Path, source: str, options: CheckOptions) -> Quality:
+    """Reads everything of a file or table. InputError when it cannot be read at all."""
+    path = Path(source).expanduser()
+    report = _check_file(path, options) if path.exists() else _check_table(lake, source)
+    for reason, count in report.flaws.items():
+        if reason == Flaw.KNOWN:
+            continue
+        kept = "kept out of the table" if report.imported else "to be quarantined"
+        report.trouble.append(f"{count:,} rows {reason}, {kept}")
+    crossed = sum(symbol.crossed for symbol in report.symbols)
+    if crossed:
+        report.trouble.append(f"quotes crossed {crossed:,} times")
+    return report
+
+
+def _check_table(lake: Path, name: str) -> Quality:
+    manifest = read_manifest(lake, name)
+    verify_files(lake, name, manifest)
+    report = Quality(
+        name, manifest.kind, manifest.clock, [], dict(manifest.quarantined),
+        list(manifest.examples), True,
+    )  # fmt: skip
+    if not manifest.files:
+        report.trouble.append("the table is empty")
+        return report
+    rows = scan(lake, name).with_columns(pl.col("ts").cast(pl.Int64)).collect()
+    rows = rows.sort("symbol", "ts", maintain_order=True)
+    if manifest.kind is Kind.BARS:
+        tick = float(units_of(manifest)[0])
+        rows = rows.with_columns(pl.col(OHLCV[:4]).cast(pl.Float64) * tick)
+        # What the door finds now it did not see at the imports, one by one: jumps between them.
+        _count_flaws(report, rows, name, _known_jumps(lake / name, manifest))
+        clock = Clock.parse(manifest.clock)
+        report.symbols = _bar_symbols(rows, clock, manifest.calendar or None)
+    elif manifest.kind is Kind.QUOTES:
+        report.symbols = _quote_symbols(rows, len(manifest.exchanges))
+    else:
+        report.symbols = _plain_symbols(rows)
+    return report
+
+
+def _check_file(path: Path, options: CheckOptions) -> Quality:
+    pieces = read_pieces(path, options.reading)
+    if not pieces:
+        raise InputError(f"data file {path.name} holds no bars, trades or quotes")
+    parts = [_check_piece(piece, options) for piece in pieces]
+    report = parts[0]
+    for other in parts[1:]:
+        report.symbols += other.symbols
+        report.examples += other.examples
+        for reason, count in other.flaws.items():
+            report.flaws[reason] = report.flaws.get(reason, 0) + count
+    report.name = path.name
+    return report
+
+
+def _check_piece(piece: Piece, options: CheckOptions) -> Quality:
+    rows, refused = together([piece], piece.kind)
+    report = Quality(piece.file, piece.kind, "", [], {}, [], False)
+    _count_refused(report, refused.cast(QUARANTINE))  # type: ignore[arg-type]
+    untimed = rows["ts"].is_null()
+    if untimed.any():
+        report.flaws["no_time"] = report.flaws.get("no_time", 0) + int(untimed.sum())
+        rows = rows.filter(~untimed)
+    if piece.kind is not Kind.BARS:
+        return _check_ticks(report, rows, piece.kind)
+    text = options.clock or piece.clock
+    clock = Clock.parse(text) if text else _common_step(rows)
+    calendar = options.calendar or piece.calendar
+    stamp = options.stamp or piece.stamp or "close"
+    if calendar == "none":
+        calendar = None
+    report.clock = str(clock) if clock else "?"
+    if clock is not None:
+        ts, nowhere = stamped_at_close(rows["ts"].to_numpy(), clock, stamp, calendar)
+        rows = rows.with_columns(pl.Series("ts", ts))
+        if nowhere.any():
+            report.flaws["not_a_session"] = int(nowhere.sum())
+            rows = rows.filter(~pl.Series(nowhere))
+    rows = _count_flaws(report, rows, piece.file)
+    report.symbols = _bar_symbols(rows.sort("symbol", "ts"), clock, calendar)
+    return report
+
+
+def _check_ticks(report: Quality, rows: pl.DataFrame, kind: Kind) -> Quality:
+    prices = ("price",) if kind is Kind.TRADES else ("bid", "ask")
+    sizes = ("size",) if kind is Kind.TRADES else ("bid_size", "ask_size")
+    places = [
+        max(float_places(rows[name].drop_nulls().to_numpy()) for name in names)
+        for names in (prices, sizes)
+    ]
+    exchanges = exchange_names([rows])
+    late = int(rows.select((pl.col("ts").diff().over("symbol") < 0).sum()).item())
+    judged = judge_ticks(rows, kind, (power(places[0]), power(places[1])), exchanges)
+    _count_refused(report, judged.quarantine)
+    if late:
+        report.trouble.append(f"{late:,} rows out of order (an import sorts them)")
+    good = judged.frame.with_columns(pl.col("ts").cast(pl.Int64))
+    if kind is Kind.QUOTES:
+        report.symbols = _quote_symbols(good, len(exchanges))
+    else:
+        report.symbols = _plain_symbols(good)
+    return report
+
+
+def _count_refused(report: Quality, rows: pl.DataFrame) -> None:
+    for reason, count in rows.group_by("flaw").len().sort("flaw").iter_rows():
+        report.flaws[reason] = report.flaws.get(reason, 0) + count
+    first = rows.group_by("flaw", maintain_order=True).head(PLACES)
+    report.examples += [
+        f"{flaw}: {file} row {row} {symbol} {detail or ''}".rstrip()
+        for flaw, file, row, symbol, detail in first.select(
+            "flaw", "file", "row", "symbol", "detail"
+        ).iter_rows()
+    ]
+
+
+def _known_jumps(table: Path, manifest: Manifest) -> dict[str, list[int]]:
+    """Moments of the jumps that were kept out of a table: the bars after them jump again."""
+    if manifest.quarantine is None:
+        return {}
+    rows = pl.read_parquet(table / manifest.quarantine.path, hive_partitioning=False)
+    rows = rows.filter(pl.col("flaw") == Flaw.JUMP.value).drop_nulls("ts")
+    found: dict[str, list[int]] = {}
+    for symbol, ts in rows.select("symbol", pl.col("ts").cast(pl.Int64)).iter_rows():
+        found.setdefault(symbol, []).append(ts)
+    return found
+
+
+def _count_flaws(
+    report: Quality, rows: pl.DataFrame, file: str, known: dict[str, list[int]] | None = None
+) -> pl.DataFrame:
+    """Runs the door over rows and counts what it refuses; the rows that pass.
+
+    ``known``: by symbol, moments of jumps that need not be told again.
+    """
+    names = rows["symbol"].unique().sort()
+    numbers = rows["symbol"].replace_strict(
+        {name: i for i, name in enumerate(names)}, return_dtype=pl.Int64, default=0
+    )
+    filled = rows.select(pl.col(OHLCV).cast(pl.Float64).fill_null(float("nan")))
+    codes = admit_rows(
+        numbers.to_numpy(), rows["ts"].to_numpy(), filled.select(OHLCV[:4]).to_numpy(),
+        filled["volume"].to_numpy(), no_past(len(names)),
+    )  # fmt: skip
+    for symbol, moments in (known or {}).items():
+        mine = np.flatnonzero((rows["symbol"] == symbol).to_numpy())
+        after = np.searchsorted(rows["ts"].to_numpy()[mine], moments)
+        after = mine[after[after < len(mine)]]
+        codes[after[codes[after] == code_of(Flaw.JUMP)]] = PASSES
+    for code in np.unique(codes[codes != PASSES]):
+        flaw = FLAWS[code - 1].value
+        places = np.flatnonzero(codes == code)
+        report.flaws[flaw] = report.flaws.get(flaw, 0) + len(places)
+        for i in places[:PLACES]:
+            row = rows.row(int(i), named=True)
+            number = row.get("row", int(i) + 1)
+            place = f"{flaw}: {file} row {number} {row['symbol']}"
+            report.examples.append(f"{place} {row_text(row)}")
+    return rows.filter(pl.Series(codes == PASSES))
+
+
+def _bar_symbols(
+    rows: pl.DataFrame, clock: Clock | None, calendar: str | None
+) -> list[SymbolQuality]:
+    found = []
+    for symbol, mine in _by_symbol(rows):
+        ts, close = mine["ts"].to_numpy(), mine["close"].to_numpy()
+        entry = SymbolQuality(symbol, len(ts), int(ts[0]), int(ts[-1]))
+        entry.zero_volume = int((mine["volume"] == 0).sum())
+        if clock is not None and clock.kind is ClockKind.TIME:
+            _gaps(entry, ts, clock, calendar)
+        ratio = close[1:] / close[:-1]
+        large = np.flatnonzero((ratio > 1 + LARGE_MOVE) | (ratio < 1 - LARGE_MOVE))
+        entry.large_moves = [(int(ts[i + 1]), float(ratio[i])) for i in large]
+        found.append(entry)
+    return found
+
+
+def _gaps(entry: SymbolQuality, ts: np.ndarray, clock: Clock, calendar: str | None) -> None:
+    """Missing intervals between a symbol's first and last bar; the exchange's nights are none."""
+    if len(ts) < 2:
+        return
+    steps = np.diff(ts)
+    if calendar is None:
+        missing = np.maximum(steps // clock.size - 1, 0)
+    else:
+        missing = _session_gaps(ts, clock, calendar)
+    entry.missing = int(missing.sum())
+    if entry.missing:
+        longest = int(np.where(missing > 0, steps, 0).argmax())
+        entry.longest_gap_ns = int(steps[longest])
+        entry.longest_gap_from = int(ts[longest])
+
+
+def _session_gaps(ts: np.ndarray, clock: Clock, calendar: str) -> np.ndarray:
+    """Missing bars after each bar: within a session by the clock, else whole sessions skipped."""
+    zone = calendar_timezone(calendar)
+    days = pl.Series(ts).cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone).dt.date()
+    sessions = np.array(sorted(_sessions(calendar, days[0], days[-1])), "datetime64[D]")
+    place = np.searchsorted(sessions, days.to_numpy().astype("datetime64[D]"))
+    skipped = np.maximum(np.diff(place) - 1, 0)
+    if clock.size == DAY_NS:
+        return skipped
+    same_day = np.diff(place) == 0
+    inside = np.maximum(np.diff(ts) // clock.size - 1, 0)
+    return np.where(same_day, inside, skipped)
+
+
+def _sessions(calendar: str, first: date, last: date) -> list[date]:
+    return list(exchange_closes(calendar, first, last))
+
+
+def _quote_symbols(rows: pl.DataFrame, exchanges: int) -> list[SymbolQuality]:
+    found = []
+    for symbol, mine in _by_symbol(rows):
+        quotes = structured(mine.select("ts", "exchange", *QUOTE_SIDES), QUOTE)
+        feed = QuoteFeed.NATIONAL if is_national(quotes) else QuoteFeed.EXCHANGES
+        _, counts = consolidate(quotes, max(exchanges, 1), feed)
+        entry = SymbolQuality(symbol, len(mine), int(quotes["ts"][0]), int(quotes["ts"][-1]))
+        entry.crossed, entry.locked = counts.crossed, counts.locked
+        entry.longest_gap_ns, entry.longest_gap_from = _longest(quotes["ts"])
+        found.append(entry)
+    return found
+
+
+def _plain_symbols(rows: pl.DataFrame) -> list[SymbolQuality]:
+    found = []
+    for symbol, mine in _by_symbol(rows):
+        ts = mine["ts"].to_numpy()
+        entry = SymbolQuality(symbol, len(ts), int(ts[0]), int(ts[-1]))
+        entry.longest_gap_ns, entry.longest_gap_from = _longest(ts)
+        price = mine["price"].to_numpy().astype(float)
+        ratio = price[1:] / price[:-1]
+        large = np.flatnonzero((ratio > 1 + LARGE_MOVE) | (ratio < 1 - LARGE_MOVE))
+        entry.large_moves = [(int(ts[i + 1]), float(ratio[i])) for i in large]
+        found.append(entry)
+    return found
+
+
+def _longest(ts: np.ndarray) -> tuple[int, int]:
+    if len(ts) < 2:
+        return 0, 0
+    steps = np.diff(ts)
+    longest = int(steps.argmax())
+    return int(steps[longest]), int(ts[longest])
+
+
+def _by_symbol(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+    parts: dict[Any, pl.DataFrame] = rows.partition_by("symbol", as_dict=True, maintain_order=True)
+    return [(str(key[0]), parts[key]) for key in sorted(parts)]
+
+
+def _common_step(rows: pl.DataFrame) -> Clock | None:
+    """A clock of the commonest distance of two bars, when there is such a clock."""
+    steps = rows.select(pl.col("ts").diff().over("symbol").alias("step")).to_series().drop_nulls()
+    steps = steps.filter(steps > 0)
+    if not len(steps):
+        return None
+    step = int(steps.value_counts(sort=True)["step"][0])
+    try:
+        return Clock(ClockKind.TIME, step)
+    except InputError:
+        return None

@@ -1,0 +1,220 @@
+"""Trades and quotes of any file: cleaned, put in the order of time, quantised, built into bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from data.bar_builder import build_bars
+from data.bars import BAR, UNKNOWN, Bars
+from data.clocks import Clock, ClockKind
+from data.door import Flaw
+from data.errors import InputError
+from data.money import INT64_MAX, MICRO
+from data.nbbo import Feed as QuoteFeed
+from data.nbbo import consolidate, is_national
+from data.piece import EXTRAS, OHLCV, QUOTE_SIDES, Kind
+from data.ticks import QUOTE, TRADE
+from data.units import fits, to_units
+
+from data.bars_import import EXAMPLES, Judged, quarantine_frame  # isort: skip
+
+_SIZES = frozenset(("size", "bid_size", "ask_size"))
+_SIZED_BARS = ("volume", "buy_volume", "bid_size", "ask_size")
+
+
+def judge_ticks(
+    rows: pl.DataFrame, kind: Kind, units: tuple[Decimal, Decimal], exchanges: Sequence[str]
+) -> Judged:
+    """Trades or quotes as they may be stored, sorted by symbol and ts, ties in the file's order.
+
+    ``rows``: file, row, ts, symbol and the columns of their kind. A trade needs a positive price
+    and size; a quote's side is 0 where the row does not update it. ``exchanges``: names, the
+    position of which is stored.
+    """
+    names = ("price", "size") if kind is Kind.TRADES else QUOTE_SIDES
+    values = {name: rows[name].fill_null(float("nan")).to_numpy() for name in names}
+    units_of = {name: units[1] if name in _SIZES else units[0] for name in names}
+    finite = np.logical_and.reduce([fits(values[name], units_of[name]) for name in names])
+    whole, off = {}, 0
+    for name in names:
+        whole[name], rounded = to_units(np.where(finite, values[name], 0.0), units_of[name])
+        off += rounded
+    least = 1 if kind is Kind.TRADES else 0
+    positive = np.logical_and.reduce([column >= least for column in whole.values()])
+    ts = rows["ts"].fill_null(0).to_numpy()
+    flaws = np.select(
+        [(rows["symbol"] == "").to_numpy(), ts <= 0, ~finite, ~positive],
+        [
+            Flaw.UNREADABLE.value,
+            Flaw.NO_TIME.value,
+            Flaw.NOT_A_NUMBER.value,
+            Flaw.NON_POSITIVE.value,
+        ],
+        "",
+    )
+    good = pl.Series(flaws == "")
+    side = rows["side"].fill_null(0).cast(pl.Int64) if "side" in rows.columns else None
+    codes = _exchange_codes(rows, exchanges)
+    columns = [pl.Series(name, whole[name]) for name in names]
+    if kind is Kind.TRADES:
+        columns.append(
+            (side if side is not None else pl.Series(np.zeros(len(ts), int))).alias("side")
+        )
+    frame = pl.DataFrame(
+        [
+            pl.Series("ts", ts).cast(pl.Datetime("ns")).dt.replace_time_zone("UTC"),
+            rows["symbol"],
+            *columns,
+            codes,
+        ]
+    ).filter(good)
+    said = []
+    late = _late(frame)
+    if late:
+        said.append(f"{late:,} {kind.value} were not in the order of time: sorted")
+        frame = frame.sort("symbol", "ts", maintain_order=True)
+    elif frame["symbol"].n_unique() > 1:
+        frame = frame.sort("symbol", "ts", maintain_order=True)
+    if off:
+        said.append(f"{off:,} prices or sizes of {kind.value} were rounded to the tick and lot")
+    bad = rows.filter(~good)
+    reasons = pl.Series(flaws[flaws != ""].tolist(), dtype=pl.String)
+    return Judged(frame, quarantine_frame(bad, reasons, _details(bad, names)), said)
+
+
+def _late(frame: pl.DataFrame) -> int:
+    """Rows that are earlier than the row before them of the same symbol."""
+    earlier = pl.col("ts") < pl.col("ts").shift().over("symbol")
+    return int(frame.select(earlier.fill_null(False).sum()).item()) if len(frame) else 0
+
+
+def _exchange_codes(rows: pl.DataFrame, exchanges: Sequence[str]) -> pl.Series:
+    if "exchange" not in rows.columns or not exchanges:
+        return pl.Series("exchange", np.zeros(len(rows), np.int64))
+    table = {name: i for i, name in enumerate(exchanges)}
+    return rows["exchange"].fill_null("").replace_strict(table, return_dtype=pl.Int64)
+
+
+def exchange_names(frames: Sequence[pl.DataFrame], known: Sequence[str] = ()) -> list[str]:
+    """The table of exchanges: those known already, then the new ones, sorted."""
+    found: set[str] = set()
+    for frame in frames:
+        if "exchange" in frame.columns:
+            found |= set(frame["exchange"].fill_null("").unique().to_list())
+    return [*known, *sorted(found - set(known))]
+
+
+def _details(rows: pl.DataFrame, names: Sequence[str]) -> pl.Series:
+    texts: list[str | None] = [None] * len(rows)
+    for i, row in enumerate(rows.head(EXAMPLES).iter_rows(named=True)):
+        texts[i] = " ".join(f"{name}={row[name]}" for name in names)
+    return pl.Series(texts, dtype=pl.String)
+
+
+def structured(frame: pl.DataFrame, dtype: np.dtype) -> NDArray[np.void]:
+    """The rows of one symbol as the builder's records."""
+    rows = np.empty(len(frame), dtype)
+    for name in dtype.names or ():
+        rows[name] = frame[name].cast(pl.Int64).to_numpy()
+    return rows
+
+
+def bars_of_ticks(
+    trades: pl.DataFrame,
+    quotes: pl.DataFrame | None,
+    clock: Clock,
+    units: tuple[Decimal, Decimal],
+    exchanges: int,
+) -> tuple[pl.DataFrame, list[str]]:
+    """Bars of each symbol: ts (UTC), symbol, int64 columns, null where unknown.
+
+    The stream counts as complete up to the end of the interval of its last row, so that the last
+    time bar is there; it may hold less than its whole interval, as may the first.
+    """
+    frames, said = [], []
+    amount, micro = _amount_clock(clock, units)
+    for number, symbol in enumerate(trades["symbol"].unique().sort().to_list()):
+        mine = structured(trades.filter(pl.col("symbol") == symbol), TRADE)
+        nbbo = None
+        if quotes is not None:
+            rows = structured(quotes.filter(pl.col("symbol") == symbol), QUOTE)
+            feed = QuoteFeed.NATIONAL if is_national(rows) else QuoteFeed.EXCHANGES
+            nbbo, counts = consolidate(rows, max(exchanges, 1), feed)
+            if counts.crossed or counts.locked:
+                said.append(
+                    f"{symbol}: quotes crossed {counts.crossed:,} times, "
+                    f"locked {counts.locked:,} times"
+                )
+        until = _end(mine["ts"][-1], clock)
+        if nbbo is not None and until is not None:
+            # A quote after the last trade's interval makes no bar.
+            nbbo = nbbo[nbbo["ts"] <= until]
+        bars = build_bars(mine, amount, number, micro, nbbo, until=until)
+        frames.append(bars_frame(bars, symbol))
+    return pl.concat(frames), said
+
+
+def _end(ts: int, clock: Clock) -> int | None:
+    if clock.kind is not ClockKind.TIME:
+        return None
+    return (int(ts) // clock.size + 1) * clock.size
+
+
+def _amount_clock(clock: Clock, units: tuple[Decimal, Decimal]) -> tuple[Clock, int]:
+    """A dollar clock and the micro-units of a tick and lot as whole numbers, scaled alike."""
+    micro = Fraction(units[0]) * Fraction(units[1]) * MICRO
+    if clock.kind is not ClockKind.DOLLAR:
+        return clock, max(int(micro), 1)
+    if clock.size * micro.denominator > INT64_MAX // MICRO:
+        raise InputError(f"clock {clock} is too large for a lot of {units[1]:f}")
+    return Clock(ClockKind.DOLLAR, clock.size * micro.denominator), micro.numerator
+
+
+def bars_frame(bars: Bars, symbol: str) -> pl.DataFrame:
+    """BAR rows of one symbol as a frame with nulls for UNKNOWN."""
+    columns = [
+        pl.Series("ts", bars["ts"].copy()).cast(pl.Datetime("ns")).dt.replace_time_zone("UTC"),
+        pl.repeat(symbol, len(bars), dtype=pl.String, eager=True).alias("symbol"),
+    ]
+    for name in (*OHLCV, *EXTRAS):
+        values = pl.Series(name, bars[name].copy())
+        columns.append(values if name in OHLCV else values.replace(UNKNOWN, None))
+    return pl.DataFrame(columns)
+
+
+def frame_bars(frame: pl.DataFrame, symbols: Sequence[str]) -> Bars:
+    """The reverse, in (ts, symbol) order."""
+    bars = np.empty(len(frame), BAR)
+    bars["ts"] = frame["ts"].cast(pl.Int64).to_numpy()
+    numbers = frame["symbol"].replace_strict(
+        {name: i for i, name in enumerate(symbols)}, return_dtype=pl.Int64
+    )
+    bars["symbol"] = numbers.to_numpy()
+    for name in OHLCV:
+        bars[name] = frame[name].to_numpy()
+    for name in EXTRAS:
+        bars[name] = frame[name].fill_null(UNKNOWN).to_numpy()
+    return bars[np.lexsort((bars["symbol"], bars["ts"]))]
+
+
+def coarser_lots(frame: pl.DataFrame, fine: Decimal, lot: Decimal) -> pl.DataFrame:
+    """Bars counted in ``fine`` lots, counted in ``lot``: nearest whole lots, half to even."""
+    if fine == lot:
+        return frame
+    names = [name for name in _SIZED_BARS if name in frame.columns]
+    columns = []
+    for name in names:
+        values = frame[name].fill_null(0).to_numpy().astype(float) * float(fine)
+        rounded, _ = to_units(values, lot)
+        columns.append(
+            pl.select(
+                pl.when(frame[name].is_null()).then(None).otherwise(pl.Series(rounded)).alias(name)
+            ).to_series()
+        )
+    return frame.with_columns(columns)

@@ -1,0 +1,157 @@
+"""Moments: columns of any clock to UTC nanoseconds, and bars from their open to their close."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from data.clocks import DAY_NS, Clock, ClockKind
+from data.errors import InputError
+
+# Years a market table can be of; what is outside is a slip of the pen.
+YEARS = range(1900, 2101)
+_SECOND = 10**9
+
+
+def check_timezone(name: str | None) -> str | None:
+    """The name of a known time zone; InputError otherwise."""
+    if name is not None:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise InputError(
+                f"--timezone {name!r} is not known: write for example UTC or America/New_York"
+            ) from None
+    return name
+
+
+def epoch_unit(values: pl.Series) -> int:
+    """Nanoseconds of one unit of epoch numbers, told from their magnitude.
+
+    Seconds, milli-, micro- and nanoseconds since 1970 of the years 1973 to 5000 do not overlap.
+    """
+    largest = values.drop_nulls().abs().max()
+    top = float(largest) if isinstance(largest, (int, float)) else 0.0
+    for limit, unit in ((1e11, _SECOND), (1e14, 10**6), (1e17, 10**3)):
+        if top < limit:
+            return unit
+    return 1
+
+
+def to_utc_ns(values: pl.Series, timezone: str | None, file: str) -> pl.Series:
+    """A column of times as UTC ns (int64), null where a value is no moment.
+
+    Numbers are epochs, texts ISO 8601. InputError for naive times without a ``timezone`` and for a
+    column that holds no times.
+    """
+    if values.dtype.is_integer() or values.dtype.is_float():
+        unit = epoch_unit(values)
+        if values.dtype.is_float():
+            return (values * (unit / 1000)).round().cast(pl.Int64, strict=False) * 1000
+        return values.cast(pl.Int64, strict=False) * unit
+    if values.dtype == pl.String:
+        values = _parsed(values, file)
+    if values.dtype == pl.Date:
+        values = values.cast(pl.Datetime("ns"))
+    if not isinstance(values.dtype, pl.Datetime):
+        raise InputError(f"data file {file}: column {values.name} ({values.dtype}) holds no times")
+    if values.dtype.time_zone is None:
+        if timezone is None:
+            raise InputError(
+                f"data file {file}: column {values.name} has no time zone: say which with "
+                "--timezone, for example UTC or America/New_York"
+            )
+        values = values.dt.replace_time_zone(timezone, ambiguous="null", non_existent="null")
+    known = values.dt.year().is_between(YEARS.start, YEARS.stop - 1)
+    values = pl.select(pl.when(known).then(values)).to_series()
+    return values.dt.cast_time_unit("ns").dt.convert_time_zone("UTC").cast(pl.Int64)
+
+
+def _parsed(values: pl.Series, file: str) -> pl.Series:
+    zoned = values.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$").any()
+    texts = values.str.strip_chars().str.replace(r"^(\d{4})(\d\d)(\d\d)\b", "$1-$2-$3")
+    texts = texts.str.replace(" ", "T")
+    texts = pl.select(
+        pl.when(texts.str.len_chars() == 10).then(texts + "T00:00:00").otherwise(texts)
+    ).to_series()
+    shapes = ("%+",) if zoned else ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M")
+    for shape in shapes:
+        try:
+            moments = texts.str.to_datetime(shape, time_unit="ns", strict=False)
+        except pl.exceptions.PolarsError:
+            continue
+        if moments.null_count() < len(moments):
+            return moments.alias(values.name)
+    first = values.drop_nulls().first() if values.null_count() < len(values) else None
+    raise InputError(
+        f"data file {file}: column {values.name} holds no times (first: {first!r}): "
+        "write ISO 8601 or an epoch"
+    )
+
+
+@cache
+def exchange_closes(calendar: str, first: date, last: date) -> dict[date, int]:
+    """UTC ns of each close of an exchange between two dates; half days close earlier."""
+    import exchange_calendars
+
+    _one_year(calendar)
+    # The calendar refuses a range of a single day.
+    after = last + timedelta(days=1)
+    sessions = exchange_calendars.get_calendar(calendar, start=str(first), end=str(after))
+    closes = {session.date(): int(close.value) for session, close in sessions.closes.items()}
+    return {day: close for day, close in closes.items() if day <= last}
+
+
+@cache
+def _one_year(calendar: str) -> Any:
+    """The exchange's year 2024, for what does not depend on the date."""
+    import exchange_calendars
+    from exchange_calendars.errors import InvalidCalendarName
+
+    try:
+        return exchange_calendars.get_calendar(calendar, start="2024-01-02", end="2024-12-31")
+    except InvalidCalendarName:
+        raise InputError(
+            f"--calendar {calendar!r} is not known: use an exchange's code, for example XNYS"
+        ) from None
+
+
+def calendar_timezone(calendar: str) -> str:
+    """The exchange's time zone; InputError for an unknown calendar."""
+    return str(_one_year(calendar).tz)
+
+
+def session_length(calendar: str) -> int:
+    """Nanoseconds of an exchange's ordinary session; InputError for an unknown calendar."""
+    sessions = _one_year(calendar)
+    return int((sessions.closes - sessions.opens).median().value)
+
+
+def stamped_at_close(
+    ts: NDArray[np.int64], clock: Clock, stamp: str, calendar: str | None
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """ts of bars at their close, and which rows fall on no session of the exchange.
+
+    ``stamp`` says where ts stands now. Daily bars with a ``calendar`` go to the close of the
+    exchange's session of their local date, whichever stamp they had; others move by their length.
+    """
+    if clock.kind is ClockKind.TIME and clock.size == DAY_NS and calendar is not None:
+        zone = calendar_timezone(calendar)
+        days = pl.Series(ts).cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone).dt.date()
+        unique = days.unique().sort()
+        closes = exchange_closes(calendar, unique[0], unique[-1])
+        moments = days.replace_strict(closes, default=None, return_dtype=pl.Int64)
+        missing = moments.is_null().to_numpy()
+        return np.where(missing, ts, moments.fill_null(0).to_numpy()), missing
+    nowhere = np.zeros(len(ts), bool)
+    if stamp == "close":
+        return ts, nowhere
+    if clock.kind is not ClockKind.TIME:
+        raise InputError(f"--stamp open: a {clock} bar has no length; its ts must be at its close")
+    return ts + clock.size, nowhere
