@@ -32,8 +32,11 @@ class Failed(Exception):
 
 
 def report_of(command: Sequence[str], cache: Path | None) -> Report:
-    """Runs a command to its JSON line; ``cache`` is where numba keeps what it compiles."""
-    environment = dict(os.environ)
+    """Runs a command to its JSON line; ``cache`` is where numba keeps what it compiles.
+
+    None: where the engine keeps it by itself, not where this process was told to.
+    """
+    environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
     if cache is not None:
         environment["NUMBA_CACHE_DIR"] = str(cache)
     try:

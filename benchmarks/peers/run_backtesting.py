@@ -18,7 +18,7 @@ from backtesting import Backtest, Strategy, __version__, backtesting  # noqa: E4
 from common import Options, Outcome, measure, seeded  # noqa: E402
 
 # No progress bar: it costs time and says nothing here.
-backtesting._tqdm = lambda rows, **_: rows
+backtesting._tqdm = lambda rows, **_: rows  # noqa: SLF001
 
 
 def average(close: np.ndarray, period: int) -> np.ndarray:
