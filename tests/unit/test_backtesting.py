@@ -1,4 +1,4 @@
-"""The backtest's door and rules: what it refuses, what it keeps, when and at what price it fills."""
+"""The backtest: what it refuses, what it keeps, when and at what price it fills."""
 
 from __future__ import annotations
 
