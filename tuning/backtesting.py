@@ -26,7 +26,8 @@ from data.money import MICRO
 from data.news import News
 from tuning.backtest_result import Result
 from tuning.bar_check import check_bars
-from tuning.loop import cancel, run_segment
+from tuning.loop import run_segment
+from tuning.loop_account import cancel
 from tuning.loop_state import (
     FILL_LOG,
     FILLS,

@@ -18,7 +18,7 @@ from data.bars import Bars
 from data.errors import InputError
 from data.money import MICRO, PPM
 from tuning.bar_check import check_bars
-from tuning.loop import cancel
+from tuning.loop_account import cancel
 from tuning.loop_state import FILL_LOG, FILLS, HALT_TS, ORDER_LOG, ORDER_ROW, ORDERS, REFUSALS
 from tuning.signal_loop import (
     SignalSetup,

@@ -28,7 +28,7 @@ from cloud_trader.venue import RESTING, TAPE
 from data.compiled import inline_njit, lean_njit
 from data.features import ema_step
 from data.money import floor_ppm
-from tuning.loop import has_room, meet, submit, watch_drawdown
+from tuning.loop_account import has_room, meet, submit, watch_drawdown
 from tuning.loop_state import COUNTS, DECISION_ORDER, ROUNDS
 
 SEEN, FAST, SLOW = range(3)
