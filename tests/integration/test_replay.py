@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,7 +32,9 @@ from cloud_trader.difference import Difference
 from cloud_trader.replay import Findings, replay_session
 from cloud_trader.verification import verify_session
 from cluster.embedded_postgres import EmbeddedPostgres
+from cluster.fingerprint import fingerprint
 from cluster.home import Home
+from cluster.replay import replay
 from data.journal import account_chain
 from data.records import SessionConfig
 from tuning.parity import check_parity
@@ -267,6 +270,48 @@ def test_another_fingerprint_may_differ_in_the_last_bits_of_floats_only(
         rechain(link, "cell/0", _output(link), target)
         with pytest.raises(Difference, match="target_lots"):
             replay_session(link, config, exact=False)
+
+
+def command(
+    house: House, config: SessionConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """``sapphire replay`` on the house's database."""
+    monkeypatch.setenv("DATABASE_URL", house.roles.read)
+    monkeypatch.setenv("SAPPHIRE_HOME", str(tmp_path))
+    return replay(config.session_id)
+
+
+def test_exit_codes_of_the_command(
+    postgres: EmbeddedPostgres,
+    home: Home,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """0 identical; 3 equal on another fingerprint, whose part is named; 1 when a byte changed."""
+    with migrated(postgres, home) as house:
+        same = open_session(house, first_traded=STAMPS[-1])
+        other = open_session(
+            house, first_traded=STAMPS[-1], fingerprint={**fingerprint(), "libm": "musl 1.2"}
+        )
+        for config in (same, other):
+            run_session(house, config, BARS[:60], GateInProcess(open_gate(house)))
+        assert command(house, same, tmp_path, monkeypatch) == 0
+        assert "equal to the bit" in capsys.readouterr().out
+        assert command(house, other, tmp_path, monkeypatch) == 3
+        said = capsys.readouterr().out
+        assert "floats to 1e-9" in said
+        assert "ANOTHER FINGERPRINT: libm: recorded musl 1.2" in said
+        with house.connect() as link:
+            rechain(link, "cell/0", 40, target)
+        assert command(house, same, tmp_path, monkeypatch) == 1
+        told = capsys.readouterr().err
+        assert "target_lots: recorded" in told
+        assert "recomputed" in told
+        with house.connect() as link:
+            link.execute("UPDATE journal SET ts = ts + 1 WHERE chain = 'cell/0' AND seq = 9")
+        assert command(house, same, tmp_path, monkeypatch) == 1
+        assert "cell/0 record 9" in capsys.readouterr().err
 
 
 def test_what_replay_reads_is_what_was_recorded(calm: tuple[House, SessionConfig]) -> None:
