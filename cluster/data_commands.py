@@ -71,7 +71,8 @@ def import_command(
     """Import files into a table of the lake."""
     from cluster.data_view import show_import
     from data.formats import Reading
-    from data.importing import ImportOptions, import_files
+    from data.import_job import ImportOptions
+    from data.importing import import_files
     from data.tabular import parse_mapping
     from data.units import parse_unit
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data.importing import Imported, ImportReport
+from data.import_job import Imported, ImportReport
 from data.lake import Manifest, read_manifest, table_names
 from data.piece import Kind
 from data.quality import Quality

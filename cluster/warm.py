@@ -30,6 +30,7 @@ from cloud_trader.order_rules import Approval, OrderRules
 from cluster.plan import HORIZON, session_config
 from data.bar_builder import warm_builder
 from data.bars import Bars, empty_bars
+from data.door import Door, admit_rows, no_past
 from data.feed import Feed
 from data.jit_cache import activate
 from data.records import RoundInput, bars_to_rows
@@ -70,6 +71,14 @@ def warm() -> None:
     buy_and_hold(bars, int(bars["ts"][0]), 10**12, 100, CostModel())
     volatility_before(bars, SYMBOLS)
     warm_builder()
+    _at_the_door(bars)
+
+
+def _at_the_door(bars: Bars) -> None:
+    prices = np.stack([bars[name].astype(float) for name in ("open", "high", "low", "close")], 1)
+    volume = bars["volume"].astype(float)
+    admit_rows(bars["symbol"], bars["ts"], prices, volume, no_past(SYMBOLS))
+    Door().admit("A", 1, (1.0, 1.0, 1.0, 1.0), 1.0)
 
 
 def _one_round(bars: Bars, models: dict[str, Floats]) -> None:

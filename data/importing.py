@@ -5,66 +5,20 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import polars as pl
 
 from data.adjust import Adjustment, read_adjustments
-from data.bars_import import QUARANTINE, Judged, judge_bars, together
 from data.clocks import Clock
-from data.door import Flaw
 from data.errors import InputError
-from data.formats import Reading, read_pieces
-from data.lake import MANIFEST, LakeSource, Manifest, check_name
-from data.lake_writer import current, known_rows, last_closes, locked
+from data.formats import read_pieces
+from data.import_job import ImportOptions, ImportReport, Job, one
+from data.lake import MANIFEST, LakeSource, check_name
+from data.lake_writer import current
 from data.piece import Kind, Piece
-from data.table_import import Table, add_rows, same_table
-from data.ticks_import import bars_of_ticks, coarser_lots, exchange_names, judge_ticks
 from data.times import calendar_timezone, check_timezone
-from data.units import Units, account_units, float_places, found_units
-from data.years import bars_in_a_year
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """What a person said; None where the file's own format or the house's default decides."""
-
-    name: str | None = None
-    reading: Reading = field(default_factory=Reading)
-    clock: str | None = None
-    stamp: str | None = None
-    tick: Decimal | None = None
-    lot: Decimal | None = None
-    calendar: str | None = None
-    currency: str | None = None
-    group: str | None = None
-    bars_per_year: float | None = None
-    symbols: tuple[str, ...] = ()
-    adjust: Path | None = None
-    keep_ticks: bool = False
-    replace: bool = False
-
-
-@dataclass
-class Imported:
-    """One table after an import: what came in, and what to tell."""
-
-    name: str
-    manifest: Manifest
-    added: int
-    quarantined: dict[str, int]
-    examples: list[str]
-
-
-@dataclass
-class ImportReport:
-    """All tables that an import wrote; none when everything was in the lake already."""
-
-    tables: list[Imported] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
 
 
 def import_files(lake: Path, paths: Sequence[Path], options: ImportOptions) -> ImportReport:
@@ -91,7 +45,7 @@ def import_files(lake: Path, paths: Sequence[Path], options: ImportOptions) -> I
     if not pieces:
         raise InputError(f"{paths[0]} holds no bars, trades or quotes")
     said = [line for piece in pieces for line in piece.said]
-    job = _Job(lake, base, pieces, sources, options, adjustments, ImportReport(said=said))
+    job = Job(lake, base, pieces, sources, options, adjustments, ImportReport(said=said))
     if Kind.BARS in kinds:
         if kinds != {Kind.BARS}:
             raise InputError("bars cannot be imported together with trades or quotes")
@@ -99,212 +53,6 @@ def import_files(lake: Path, paths: Sequence[Path], options: ImportOptions) -> I
     else:
         job.ticks(clock or _wire_clock(pieces))
     return job.report
-
-
-@dataclass
-class _Job:
-    lake: Path
-    base: str
-    pieces: list[Piece]
-    sources: list[LakeSource]
-    options: ImportOptions
-    adjustments: tuple[Adjustment, ...]
-    report: ImportReport
-
-    def bars(self, clock: Clock) -> None:
-        """Bars as they are, stamped at their close."""
-        stamp = self.options.stamp or _one([piece.stamp for piece in self.pieces])
-        if stamp is None:
-            raise InputError(
-                "say with --stamp whether ts is at the open or at the close of a bar "
-                "(the data's documentation tells)"
-            )
-        rows, refused = together(self.pieces, Kind.BARS)
-        self._will_write([self._bar_name(clock)])
-        table = self._bar_table(clock, self._units([rows], account=True), rows)
-        with locked(self.lake, table.name) as directory:
-            before = None if self.options.replace else current(self.lake, table.name)
-            same_table(before, table)
-            past = last_closes(directory, before, rows["symbol"].unique().to_list())
-            details = {
-                (entry.file, entry.row): entry.detail
-                for piece in self.pieces
-                for entry in piece.refused
-                if entry.flaw is Flaw.NOT_A_NUMBER
-            }
-            judged = judge_bars(
-                rows, clock, stamp, table.calendar or None, (table.tick, table.lot),
-                self.adjustments, past, details,
-            )  # fmt: skip
-            judged.quarantine = pl.concat([refused, judged.quarantine])
-            self._add(directory, before, table, judged)
-
-    def ticks(self, clock: Clock | None) -> None:
-        """Trades and quotes: bars when there is a clock, themselves when asked or without one."""
-        found = {kind: together(self.pieces, kind) for kind in (Kind.TRADES, Kind.QUOTES)
-                 if any(piece.kind is kind for piece in self.pieces)}  # fmt: skip
-        if clock is not None and Kind.TRADES not in found:
-            raise InputError("--clock builds bars out of trades, and these files hold none")
-        frames = [rows for rows, _ in found.values()]
-        exchanges = exchange_names(frames)
-        exact = self._units(frames, account=False)
-        units = self._units(frames, account=True) if clock is not None else exact
-        judged: dict[Kind, Judged] = {}
-        for kind, (rows, refused) in found.items():
-            judged[kind] = judge_ticks(rows, kind, (exact.tick, exact.lot), exchanges)
-            judged[kind].quarantine = pl.concat([refused, judged[kind].quarantine])
-            self.report.said += judged[kind].said
-            judged[kind].said = []
-        self._will_write(
-            [self._bar_name(clock)] * (clock is not None)
-            + [f"{self.base}-{kind.value}" for kind in found if self._keeps(clock)]
-        )
-        if clock is not None:
-            self._built(clock, judged, exact, units, len(exchanges))
-        if self._keeps(clock):
-            for kind, ready in judged.items():
-                self._kept_ticks(kind, ready, exact, exchanges)
-
-    def _built(
-        self, clock: Clock, judged: dict[Kind, Judged], exact: Units, units: Units, exchanges: int
-    ) -> None:
-        trades = judged[Kind.TRADES].frame
-        if not len(trades):
-            raise InputError("no trade of these files can be used: see --format and --map")
-        quotes = judged[Kind.QUOTES].frame if Kind.QUOTES in judged else None
-        made, said = bars_of_ticks(trades, quotes, clock, (exact.tick, exact.lot), exchanges)
-        self.report.said += said
-        made = coarser_lots(made, exact.lot, units.lot)
-        floats = made.with_columns(
-            pl.col("open", "high", "low", "close", "bid", "ask").cast(pl.Float64)
-            * float(units.tick),
-            pl.col("volume", "buy_volume", "bid_size", "ask_size").cast(pl.Float64)
-            * float(units.lot),
-            pl.col("ts").cast(pl.Int64),
-            file=pl.lit(self.pieces[0].file),
-            row=pl.int_range(1, pl.len() + 1),
-        )
-        table = self._bar_table(clock, units, floats)
-        with locked(self.lake, table.name) as directory:
-            before = None if self.options.replace else current(self.lake, table.name)
-            same_table(before, table)
-            past = last_closes(directory, before, made["symbol"].unique().to_list())
-            result = judge_bars(
-                floats, clock, "close", None, (units.tick, units.lot), self.adjustments, past, {}
-            )
-            result.quarantine = pl.concat(
-                [*(rows.quarantine for rows in judged.values()), result.quarantine]
-            )
-            self._add(directory, before, table, result)
-
-    def _kept_ticks(self, kind: Kind, rows: Judged, units: Units, exchanges: list[str]) -> None:
-        table = Table(
-            f"{self.base}-{kind.value}", kind, "", units.tick, units.lot, self._currency(),
-            self._group(), self.options.calendar or "", 0.0,
-        )  # fmt: skip
-        with locked(self.lake, table.name) as directory:
-            before = None if self.options.replace else current(self.lake, table.name)
-            same_table(before, table)
-            if before is not None:
-                table, rows = replace(table), _same_exchanges(before, exchanges, rows)
-                exchanges = exchange_names([], [*before.exchanges]) + [
-                    name for name in exchanges if name not in before.exchanges
-                ]
-            self._add(directory, before, table, rows, exchanges)
-
-    def _add(
-        self,
-        directory: Path,
-        before: Manifest | None,
-        table: Table,
-        judged: Judged,
-        exchanges: Sequence[str] = (),
-    ) -> None:
-        known = known_rows(directory, before, judged.frame)
-        again = judged.frame.filter(known)
-        if len(again):
-            files = pl.lit(self.pieces[0].file)
-            extra = again.select(
-                "ts", "symbol", flaw=pl.lit(Flaw.KNOWN.value), file=files,
-                row=pl.lit(0, pl.Int64), detail=pl.lit(None, pl.String),
-            )  # fmt: skip
-            judged.quarantine = pl.concat([judged.quarantine, extra.cast(QUARANTINE)])  # type: ignore[arg-type]
-            judged.frame = judged.frame.filter(~known)
-        manifest = add_rows(directory, before, table, judged, self.sources, exchanges)
-        self.report.said += judged.said
-        self.report.tables.append(
-            Imported(table.name, manifest, len(judged.frame), judged.counts, judged.examples)
-        )
-
-    def _keeps(self, clock: Clock | None) -> bool:
-        return clock is None or self.options.keep_ticks
-
-    def _bar_name(self, clock: Clock | None) -> str:
-        return self.base if self.options.name else f"{self.base}-{str(clock).replace(':', '-')}"
-
-    def _will_write(self, names: list[str]) -> None:
-        """Each source tells all tables of its import, so that a half one can be told."""
-        self.sources = [msgspec.structs.replace(entry, tables=names) for entry in self.sources]
-
-    def _bar_table(self, clock: Clock, units: Units, rows: pl.DataFrame) -> Table:
-        calendar = self.options.calendar or _one([piece.calendar for piece in self.pieces])
-        if calendar == "none":
-            calendar = None
-        year = self.options.bars_per_year or bars_in_a_year(clock, calendar, rows)
-        return Table(
-            self._bar_name(clock), Kind.BARS, str(clock), units.tick, units.lot, self._currency(),
-            self._group(), calendar or "", year,
-        )  # fmt: skip
-
-    def _units(self, frames: list[pl.DataFrame], account: bool) -> Units:
-        given = self.options.tick, self.options.lot
-        places = [piece.places for piece in self.pieces]
-        if None in places and None in given:
-            prices, sizes = _places(frames)
-        else:
-            known = [pair for pair in places if pair is not None]
-            prices = max((pair[0] for pair in known), default=0)
-            sizes = max((pair[1] for pair in known), default=0)
-        units = found_units(*given, prices, sizes)
-        if account:
-            units = account_units(units, given[1] is not None, self._currency())
-            self.report.said += [line for line in units.said if line not in self.report.said]
-        return units
-
-    def _currency(self) -> str:
-        return self.options.currency or _one([piece.currency for piece in self.pieces]) or "USD"
-
-    def _group(self) -> str:
-        return self.options.group or _one([piece.group for piece in self.pieces]) or self.base
-
-
-def _same_exchanges(before: Manifest, exchanges: list[str], rows: Judged) -> Judged:
-    """Rows whose exchange column points into the table that the lake has already."""
-    table = exchange_names([], before.exchanges)
-    table += [name for name in exchanges if name not in table]
-    numbers = {i: table.index(name) for i, name in enumerate(exchanges)}
-    if numbers:
-        rows.frame = rows.frame.with_columns(
-            pl.col("exchange").replace_strict(numbers, return_dtype=pl.Int64)
-        )
-    return rows
-
-
-def _places(frames: list[pl.DataFrame]) -> tuple[int, int]:
-    """Decimals of prices and sizes in binary columns."""
-    prices = ("price", "open", "high", "low", "close", "bid", "ask")
-    sizes = ("size", "volume", "bid_size", "ask_size")
-
-    def most(names: tuple[str, ...]) -> int:
-        found = [
-            float_places(frame[name].drop_nulls().to_numpy())
-            for frame in frames
-            for name in names
-            if name in frame.columns
-        ]
-        return max(found, default=0)
-
-    return most(prices), most(sizes)
 
 
 def _source(path: Path, options: ImportOptions, adjustments: tuple[Adjustment, ...]) -> LakeSource:
@@ -356,14 +104,8 @@ def _only_symbols(pieces: list[Piece], symbols: tuple[str, ...]) -> list[Piece]:
     ]
 
 
-def _one(values: Sequence[str | None]) -> str | None:
-    """The one value that they share."""
-    found = {value for value in values if value is not None}
-    return found.pop() if len(found) == 1 else None
-
-
 def _hinted_clock(pieces: list[Piece], path: Path) -> Clock:
-    hint = _one([piece.clock for piece in pieces])
+    hint = one([piece.clock for piece in pieces])
     if hint is None:
         raise InputError(f"{path.name} holds bars: say how long one is with --clock, as 1m or 1d")
     return Clock.parse(hint)
@@ -371,5 +113,5 @@ def _hinted_clock(pieces: list[Piece], path: Path) -> Clock:
 
 def _wire_clock(pieces: list[Piece]) -> Clock | None:
     has_trades = any(piece.kind is Kind.TRADES for piece in pieces)
-    hint = _one([piece.clock for piece in pieces])
+    hint = one([piece.clock for piece in pieces])
     return Clock.parse(hint) if hint is not None and has_trades else None

@@ -20,11 +20,12 @@ from actors.pool_state import Ints, PoolParams
 from actors.registry import AGENTS
 from actors.sentiment import score_text
 from actors.sizing import SizingParams
-from data.bars import BAR, Bars
+from data.bars import Bars
 from data.errors import InputError
 from data.money import MICRO
 from data.news import News
 from tuning.backtest_result import Result
+from tuning.bar_check import check_bars
 from tuning.loop import cancel, run_segment
 from tuning.loop_state import (
     FILL_LOG,
@@ -259,27 +260,6 @@ def moment_starts(bars: Bars) -> Ints:
     if not len(bars):
         return np.zeros(0, np.int64)
     return np.concatenate([[0], np.flatnonzero(np.diff(bars["ts"])) + 1])
-
-
-def check_bars(bars: Bars, symbols: int) -> None:
-    """InputError naming the first bar that is no bar, or out of (ts, symbol) order."""
-    if bars.dtype != BAR or bars.ndim != 1:
-        raise InputError("bars must be one array of data.bars.BAR rows")
-    if not len(bars):
-        raise InputError("there are no bars: nothing to run on")
-    ts, symbol = bars["ts"], bars["symbol"]
-    step = np.diff(ts)
-    problems = (
-        ((symbol < 0) | (symbol >= symbols), "names no symbol"),
-        (np.minimum(bars["open"], bars["low"]) <= 0, "has a price that is not above 0"),
-        (bars["high"] < np.maximum(bars["open"], bars["close"]), "has a high below its prices"),
-        (bars["low"] > np.minimum(bars["open"], bars["close"]), "has a low above its prices"),
-        (bars["volume"] < 0, "has a negative volume"),
-        (np.append(False, (step < 0) | ((step == 0) & (np.diff(symbol) <= 0))), "is out of order"),
-    )
-    for wrong, what in problems:
-        if wrong.any():
-            raise InputError(f"bar {int(np.flatnonzero(wrong)[0])} {what}: see 'data check'")
 
 
 def _news_arrays(news: Sequence[News], symbols: int) -> tuple[Ints, np.ndarray, Ints]:

@@ -13,7 +13,8 @@ import pytest
 
 from data.adjust import Adjustment, adjust, read_adjustments
 from data.errors import InputError
-from data.importing import ImportOptions, import_files
+from data.import_job import ImportOptions
+from data.importing import import_files
 from data.lake_feed import load_table
 
 DAILY = Path("../shared/data/us_equity_bars/daily.parquet")

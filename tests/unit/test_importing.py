@@ -15,7 +15,8 @@ from data.clocks import Clock
 from data.errors import InputError
 from data.feed import open_feed
 from data.formats import Reading
-from data.importing import ImportOptions, import_files
+from data.import_job import ImportOptions
+from data.importing import import_files
 from data.lake import read_manifest, scan
 from data.lake_feed import load_table
 from data.nbbo import Feed as QuoteFeed
@@ -110,6 +111,24 @@ def test_other_clocks_count_in_the_units_of_the_table(tmp_path: Path, clock: str
         assert len(bars) == 20
     else:  # 50 USDT are half a coin at 100: again each trade of 0.5.
         assert len(bars) == 20
+
+
+def test_a_coarse_lot_loses_no_small_trade(tmp_path: Path) -> None:
+    options = ImportOptions(name="w", lot=Decimal("0.01"))
+    (made,) = import_files(tmp_path / "lake", [wire(tmp_path)], options).tables
+    assert made.quarantined == {}
+    bars = load_table(tmp_path / "lake", "w", ()).bars
+    assert bars["trades"].sum() == 40
+    assert bars["volume"].tolist() == [100] * 10
+
+
+def test_later_imports_count_in_the_units_of_their_table(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    import_files(lake, [wire(tmp_path)], ImportOptions(name="w"))
+    later = write(tmp_path, trade(T0 + 60_000, 99, "100", "1"), trade(T0 + 61_000, 100, "101", "2"))
+    (made,) = import_files(lake, [later], ImportOptions(name="w")).tables
+    assert made.added == 2
+    assert load_table(lake, "w", ()).bars["close"].tolist()[-2:] == [10_000, 10_100]
 
 
 HEADER = "ts,symbol,open,high,low,close,volume\n"
@@ -226,8 +245,7 @@ def test_trades_without_a_clock_are_kept_as_they_are(tmp_path: Path) -> None:
     # Later trades bring a new exchange: what is stored keeps its meaning.
     more = tmp_path / "more.csv"
     more.write_text("ts,symbol,price,size,exchange\n1723161700,A,10.25,100,B\n1723161603,A,1,1,N\n")
-    (made,) = import_files(tmp_path / "lake", [more], ImportOptions(
-        name="x", tick=Decimal("0.01"))).tables  # fmt: skip
+    (made,) = import_files(tmp_path / "lake", [more], ImportOptions(name="x")).tables
     assert made.manifest.exchanges == ["N", "Q", "B"]
     assert (made.added, made.quarantined) == (1, {"already_in_table": 1})
     last = scan(tmp_path / "lake", "x-trades").sort("ts").collect().row(-1, named=True)

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 import pytest
 
 from data.errors import InputError
-from data.importing import ImportOptions, ImportReport, import_files
+from data.import_job import ImportOptions, ImportReport
+from data.importing import import_files
 from data.lake import (
     MANIFEST,
     Manifest,

@@ -15,7 +15,8 @@ from cluster import plan as plan_module
 from cluster.plan import WARM_UP_DATES, Plan, plan_session, session_config
 from data.errors import InputError
 from data.feed import open_feed
-from data.importing import ImportOptions, import_files
+from data.import_job import ImportOptions
+from data.importing import import_files
 
 LOAD_ONCE = functools.cache(open_feed)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from data.errors import InputError
-from data.importing import ImportOptions, import_files
+from data.import_job import ImportOptions
+from data.importing import import_files
 from data.quality import CheckOptions, Quality, check
 
 SHARED = Path("../shared/data")
