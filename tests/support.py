@@ -47,6 +47,7 @@ from cluster.processes import free_port
 from data import round_log
 from data.bars import Bars, empty_bars
 from data.cache import RecentBars
+from data.feed import Feed
 from data.journal import GENESIS, cell_chain, head, read_chain, record_hash
 from data.money import from_ticks
 from data.records import Decision, RoundOutput, SessionConfig, encode
@@ -116,9 +117,8 @@ def plain_config(
     **changes: Any,
 ) -> SessionConfig:
     """A session's configuration with the house's defaults, not recorded."""
-    config = session_config(
-        symbols, models or {}, risk or limits(), datetime.now(UTC), "historical"
-    )
+    feed = Feed(tuple(symbols), empty_bars(0), (), (), "test", "")
+    config = session_config(feed, models or {}, risk or limits(), datetime.now(UTC), "historical")
     return msgspec.structs.replace(config, **changes)
 
 

@@ -1,4 +1,4 @@
-"""The account over arrays: one moment's fills and marks, the drawdown's line, an order's judgement."""
+"""The account over arrays: a moment's fills and marks, the drawdown's line, an order judged."""
 
 from __future__ import annotations
 
@@ -119,8 +119,11 @@ def test_open_orders_are_held_and_let_go() -> None:
     assert net_lots(position) == position["lots"] == 10
 
 
-def judged(side: int, lots: int, limit: int = 1_000, **changes: Any) -> tuple[Code, int, int]:
-    """An order for symbol 0 of an account of 10,000.00 (10^10) with marks at 1,000 ticks."""
+LIMITS = RiskLimits(max_position_fraction=0.5, max_gross=0.8, min_order_notional=0)
+
+
+def judged(side: int, lots: int, changes: dict[str, Any]) -> tuple[Code, int, int]:
+    """An order for symbol 0 at its mark, of an account of 10,000.00 with marks at 1,000 ticks."""
     books, positions = opened_books(10**10), np.zeros(2, POSITION)
     positions["mark_ticks"] = 1_000
     for name, value in changes.items():
@@ -128,11 +131,10 @@ def judged(side: int, lots: int, limit: int = 1_000, **changes: Any) -> tuple[Co
             books[name] = value
         elif name in (POSITION.names or ()):
             positions[name] = value
-    limits = changes.get("limits", RiskLimits(max_position_fraction=0.5, max_gross=0.8))
     costs = CostModel(commission_per_lot_micro=10, commission_min_micro=0)
     code, allowed, reserved = judge_order(
-        limits.record(), costs.record(), books, positions, np.zeros(1, ORDER)[0], 0, side, lots,
-        limit, changes.get("operator", 0), M,
+        LIMITS.record(), costs.record(), books, positions, np.zeros(1, ORDER)[0], 0, side, lots,
+        1_000, changes.get("operator", 0), M,
     )  # fmt: skip
     return Code(code), int(allowed), int(reserved)
 
@@ -164,5 +166,4 @@ def judged(side: int, lots: int, limit: int = 1_000, **changes: Any) -> tuple[Co
 def test_an_order_beside_the_books(
     side: int, lots: int, changes: dict[str, Any], expected: tuple[Code, int, int]
 ) -> None:
-    changes = {"min_order_notional": 0, **changes}
-    assert judged(side, lots, **changes) == expected
+    assert judged(side, lots, changes) == expected

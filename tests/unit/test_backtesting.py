@@ -1,4 +1,4 @@
-"""The backtest's door and rules: what it refuses, what it keeps, when and at what price it fills."""
+"""The backtest's door and rules: what it refuses and keeps, when and at what price it fills."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ from data.bars import Bars, empty_bars
 from data.errors import InputError
 from data.news import News
 from tuning.backtest_result import Result
-from tuning.backtesting import BacktestParams, Run, backtest, check_bars
+from tuning.backtesting import BacktestParams, Run, backtest
+from tuning.bar_check import check_bars
 from tuning.loop_state import CANCELLED, EXPIRED, FILLED, N_AGENTS, OUT_STARTS, OUT_WIDTH, REFUSED
 
 FREE = CostModel(0, 0, 0, half_spread_bps=0.0, slippage_bps=0.0, impact_y=0.0)
