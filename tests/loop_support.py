@@ -51,6 +51,7 @@ LIMITS = {
     "small gross": RiskLimits(allow_short=True, max_gross=0.15, max_dissent=0.9),
 }
 COSTS = CostModel()
+FREE = CostModel(0, 0, 0, half_spread_bps=0.0, slippage_bps=0.0, impact_y=0.0)
 # Minutes move too little to pay for the declared costs.
 CHEAP = CostModel(
     commission_per_lot_micro=0, commission_min_micro=0, half_spread_bps=0.1, slippage_bps=0.0,
@@ -92,6 +93,14 @@ def made_bars(
     keep = rng.random(shape) >= missing
     keep[np.arange(moments), rng.integers(0, symbols, moments)] = True
     return bars[keep]
+
+
+def whole_bars(moments: int = 330, symbols: int = 2, step_ns: int = DAY) -> Bars:
+    """The same without surprises: none is missing, none has a quote, all have volume."""
+    bars = made_bars(3, moments, symbols, step_ns, missing=0.0)
+    bars["bid"] = bars["ask"] = -1
+    bars["volume"] = np.maximum(bars["volume"], 100_000)
+    return bars
 
 
 def loud_models(slope: float = 1.5) -> dict[str, Floats]:

@@ -1,4 +1,4 @@
-"""The backtest: what it refuses, what it keeps, when and at what price it fills."""
+"""The backtest's door and rules: what it refuses and keeps, when and at what price it fills."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from loop_support import (
     BEGIN,
     DAY,
     EVERYTHING,
+    FREE,
     LIMITS,
     SECOND,
     Case,
@@ -22,6 +23,7 @@ from loop_support import (
     loud_models,
     made_bars,
     moment_starts,
+    whole_bars,
 )
 
 from actors.checks import Code
@@ -35,19 +37,11 @@ from data.bars import Bars, empty_bars
 from data.errors import InputError
 from data.news import News
 from tuning.backtest_result import Result
-from tuning.backtesting import BacktestParams, Run, backtest, check_bars
+from tuning.backtesting import BacktestParams, Run, backtest
+from tuning.bar_check import check_bars
 from tuning.loop_state import CANCELLED, EXPIRED, FILLED, N_AGENTS, OUT_STARTS, OUT_WIDTH, REFUSED
 
-FREE = CostModel(0, 0, 0, half_spread_bps=0.0, slippage_bps=0.0, impact_y=0.0)
 NAMES = [spec.name for spec in AGENTS]
-
-
-def whole_bars(moments: int = 330, symbols: int = 2, step: int = DAY) -> Bars:
-    """No bar is missing, none has a quote, all have volume."""
-    bars = made_bars(3, moments, symbols, step, missing=0.0)
-    bars["bid"] = bars["ask"] = -1
-    bars["volume"] = np.maximum(bars["volume"], 100_000)
-    return bars
 
 
 def own_index(case: Case, ts: int, symbol: int) -> int:
@@ -136,7 +130,7 @@ def test_a_run_stops_only_between_moments() -> None:
 
 def test_an_amount_beyond_int64_raises() -> None:
     with pytest.raises(OverflowError):
-        a_case(whole_bars(), opening_micro=2**63 - 1).run()
+        a_case(whole_bars(), LIMITS["shorts"], FREE, opening_micro=2**63 - 1).run()
 
 
 # -- what is kept ---------------------------------------------------------------------------
@@ -213,46 +207,6 @@ def replace_limits(**changes: Any) -> RiskLimits:
     """Limits that bind nowhere but where ``changes`` say so."""
     loose = {"allow_short": True, "max_dissent": 1, "max_toxicity": 1.0, "min_order_notional": 0}
     return RiskLimits(**{**loose, "max_gross": 10, **changes})
-
-
-def test_tables_show_the_arrays() -> None:
-    case = a_case(made_bars(4, 300, 3))
-    result, tables = case.run(), case.run().tables()
-    assert set(tables) == {"equity", "orders", "fills", "decisions"}
-    assert tables["equity"]["equity"].to_list() == (result.equity_micro / 1e6).tolist()
-    assert tables["equity"]["ts"].cast(int).to_list() == result.ts.tolist()
-    orders = tables["orders"]
-    assert orders["lots"].to_list() == result.orders["lots"].tolist()
-    assert set(orders["status"]) <= {"open", "filled", "expired", "cancelled", "refused"}
-    first = orders.row(0, named=True)
-    assert first["symbol"] == case.params.symbols[result.orders["symbol"][0]]
-    assert first["code"] == Code(result.orders["code"][0]).name
-    assert first["limit"] == pytest.approx(result.orders["limit_ticks"][0] * 1e-4)
-    fills = tables["fills"]
-    assert fills["price"].to_numpy() == pytest.approx(result.fills["price_ticks"] * 1e-4)
-    assert fills["fee"].to_numpy() == pytest.approx(result.fills["fee_micro"] / 1e6)
-    decisions = tables["decisions"]
-    assert decisions["p_up"].to_list() == result.kept.p[:, 2].tolist()
-    assert decisions["code"].to_list() == result.kept.code.tolist()
-    pandas = result.to_pandas()
-    assert {name: len(frame) for name, frame in pandas.items()} == {
-        name: len(frame) for name, frame in tables.items()
-    }
-    assert pandas["orders"]["side"].tolist() == result.orders["side"].tolist()
-
-
-def test_tables_of_a_run_in_which_nothing_happened() -> None:
-    result = backtest(
-        whole_bars(5), BacktestParams(**GOOD, keep=(), keep_equity=False), RiskLimits(), FREE
-    )
-    tables = result.tables()
-    assert {name: len(frame) for name, frame in tables.items()} == {
-        "equity": 5,
-        "orders": 0,
-        "fills": 0,
-    }
-    assert tables["equity"].columns == ["ts"]
-    assert len(result.to_pandas()["orders"]) == 0
 
 
 # -- when an order meets its bar ------------------------------------------------------------
@@ -382,8 +336,10 @@ def test_a_model_is_heard_from_its_moment_on() -> None:
     assert set(result.kept.reason[2 * 299][needs]) <= {Reason.NO_MODEL, Reason.NO_CHAMPION}
     assert (result.kept.status[~early][:, needs] == Status.VOTED).all()
     # The agents heard the earlier bars: from its moment on it is as if it had always been there.
+    # Only a champion runs anew, over the bars of its declared warm-up.
     always = a_case(bars).run()
-    assert_equal("votes", result.kept.votes[~early], always.kept.votes[~early])
+    same = [number for number, name in enumerate(NAMES) if name != "strategy_optimization"]
+    assert_equal("votes", result.kept.votes[~early][:, same], always.kept.votes[~early][:, same])
     none = a_case(bars, models=()).run()
     assert not (none.kept.status[:, needs] == Status.VOTED).any()
     assert none.counts["orders"] == 0
