@@ -142,11 +142,21 @@ class _Reader:
                 # A snapshot does not say its symbol.
                 if len(names) == 1:
                     book = books.setdefault(next(iter(names)), DepthBook())
-                    book.snapshot(levels(entry.bids), levels(entry.asks))
+                    try:
+                        book.snapshot(levels(entry.bids), levels(entry.asks))
+                    except ValueError as error:
+                        detail = str(error).splitlines()[0]
+                        self.refused.append(Refused(self.file, row, "", Flaw.UNREADABLE, detail))
+                        continue
                     known = entry.lastUpdateId
             elif entry.u > known:
                 book = books.setdefault(entry.s, DepthBook())
-                best = book.change(levels(entry.b), levels(entry.a))
+                try:
+                    best = book.change(levels(entry.b), levels(entry.a))
+                except ValueError as error:  # msgspec's errors are ValueErrors, too.
+                    detail = str(error).splitlines()[0]
+                    self.refused.append(Refused(self.file, row, entry.s, Flaw.UNREADABLE, detail))
+                    continue
                 if best is not None:
                     (bid, bid_size), (ask, ask_size) = best
                     self.quotes.append(

@@ -202,6 +202,10 @@ class Job:
             )  # fmt: skip
             judged.quarantine = pl.concat([judged.quarantine, extra.cast(QUARANTINE)])  # type: ignore[arg-type]
             judged.frame = judged.frame.filter(~known)
+        if before is None and not len(judged.frame):
+            counts = ", ".join(f"{count:,} {reason}" for reason, count in judged.counts.items())
+            first = f"; the first: {judged.examples[0]}" if judged.examples else ""
+            raise InputError(f"no row can be used: {counts or 'there is none'}{first}")
         manifest = add_rows(directory, before, table, judged, self.sources, exchanges)
         self.report.said += judged.said
         self.report.tables.append(

@@ -277,3 +277,13 @@ def test_a_recorded_day_of_trades_and_its_bars(tmp_path: Path) -> None:
     assert feed.bars_per_year == 252 * 390
     minutes = raw["ts"].dt.truncate("1m").n_unique()
     assert len(feed.bars) == minutes
+
+
+def test_a_file_without_one_good_row_makes_no_table(tmp_path: Path) -> None:
+    path = csv(tmp_path, minute(0, "-1,1,-1,1,5"), minute(1, "1,1,2,1,5"))
+    with pytest.raises(
+        InputError, match=r"no row can be used: 1 crossed, 1 non_positive; the"
+    ) as e:
+        import_files(tmp_path / "lake", [path], BARS)
+    assert "\n" not in str(e.value)
+    assert not list((tmp_path / "lake").rglob("*.json"))
