@@ -20,7 +20,7 @@ EXAMPLES = 5  # of each reason
 _PRICE_EXTRAS = ("bid", "ask")
 QUARANTINE: dict[str, pl.DataType | type[pl.DataType]] = {
     "ts": pl.Datetime("ns", "UTC"), "symbol": pl.String, "flaw": pl.String, "file": pl.String,
-    "row": pl.Int64, "detail": pl.String,
+    "row": pl.Int64, "detail": pl.String, "kind": pl.String,
 }  # fmt: skip
 
 
@@ -54,7 +54,9 @@ class Judged:
         ]
 
 
-def quarantine_frame(rows: pl.DataFrame, flaws: pl.Series, details: pl.Series) -> pl.DataFrame:
+def quarantine_frame(
+    rows: pl.DataFrame, flaws: pl.Series, details: pl.Series, kind: Kind = Kind.BARS
+) -> pl.DataFrame:
     """Quarantine entries of ``rows`` (ts, symbol, file, row)."""
     return rows.select(
         pl.col("ts").cast(pl.Datetime("ns")).dt.replace_time_zone("UTC"),
@@ -63,6 +65,7 @@ def quarantine_frame(rows: pl.DataFrame, flaws: pl.Series, details: pl.Series) -
         "file",
         pl.col("row").cast(pl.Int64),
         details.cast(pl.String).alias("detail"),
+        pl.lit(kind.value).alias("kind"),
     )
 
 
@@ -72,7 +75,7 @@ def together(pieces: list[Piece], kind: Kind) -> tuple[pl.DataFrame, pl.DataFram
     frames = [piece.frame.with_columns(pl.lit(piece.file).alias("file")) for piece in mine]
     rows = pl.concat(frames, how="diagonal")
     refused = [
-        (None, entry.symbol, entry.flaw.value, entry.file, entry.row, entry.detail)
+        (None, entry.symbol, entry.flaw.value, entry.file, entry.row, entry.detail, kind.value)
         for piece in mine
         for entry in piece.refused
         # A number that could not be read is met again in its row, and described from here.

@@ -199,6 +199,7 @@ class Job:
             extra = again.select(
                 "ts", "symbol", flaw=pl.lit(Flaw.KNOWN.value), file=files,
                 row=pl.lit(0, pl.Int64), detail=pl.lit(None, pl.String),
+                kind=pl.lit(table.kind.value),
             )  # fmt: skip
             judged.quarantine = pl.concat([judged.quarantine, extra.cast(QUARANTINE)])  # type: ignore[arg-type]
             judged.frame = judged.frame.filter(~known)

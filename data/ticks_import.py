@@ -85,7 +85,7 @@ def judge_ticks(
         said.append(f"{off:,} prices or sizes of {kind.value} were rounded to the tick and lot")
     bad = rows.filter(~good)
     reasons = pl.Series(flaws[flaws != ""].tolist(), dtype=pl.String)
-    return Judged(frame, quarantine_frame(bad, reasons, _details(bad, names)), said)
+    return Judged(frame, quarantine_frame(bad, reasons, _details(bad, names), kind), said)
 
 
 def _late(frame: pl.DataFrame) -> int:

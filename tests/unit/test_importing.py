@@ -131,6 +131,18 @@ def test_later_imports_count_in_the_units_of_their_table(tmp_path: Path) -> None
     assert load_table(lake, "w", ()).bars["close"].tolist()[-2:] == [10_000, 10_100]
 
 
+def test_a_bad_trade_is_told_and_locks_nothing(tmp_path: Path) -> None:
+    bad = [trade(T0 + 300, 901, "0", "0"), trade(T0 + 5000, 902, "abc", "1"), trade(0, 903)]
+    messages = [trade(T0 + 250 * i, i, "100.5", "1") for i in range(40)] + bad
+    (made,) = import_files(tmp_path / "lake", [write(tmp_path, *messages)], ImportOptions()).tables
+    assert made.quarantined == {"no_time": 1, "non_positive": 1, "not_a_number": 1}
+    assert "non_positive: wire.gz row 41 BTCUSDT price=0.0 size=0.0" in made.examples
+    feed = load_table(tmp_path / "lake", "wire-1s", ())
+    assert len(feed.quarantined) == 3
+    assert feed.quarantined_at == ()
+    assert feed.bars["trades"].sum() == 40
+
+
 HEADER = "ts,symbol,open,high,low,close,volume\n"
 BASE = 1_723_161_600
 
