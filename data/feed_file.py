@@ -50,7 +50,10 @@ def load_contract_file(path: Path, symbols: Sequence[str]) -> Feed:
         max(float_places(rows[name].drop_nulls().to_numpy()) for name in OHLCV[:4]),
         float_places(rows["volume"].drop_nulls().to_numpy()),
     )
-    units = account_units(found_units(None, None, *places), False, "USD")
+    try:
+        units = account_units(found_units(None, None, *places), False, "USD")
+    except InputError as error:
+        raise InputError(f"import {path.name} first (sapphire data import): {error}") from None
     rows = rows.filter(pl.col("symbol").is_in(chosen))
     clock = _clock(rows, path)
     details = {(r.file, r.row): r.detail for r in piece.refused if r.flaw is Flaw.NOT_A_NUMBER}
