@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.bars_import import QUARANTINE, judge_bars, row_text, together
+from data.bars_import import QUARANTINE, judge_bars, no_bars_before, row_text, together
 from data.clocks import DAY_NS, Clock, ClockKind
 from data.door import FLAWS, PASSES, Flaw, admit_rows, code_of, no_past
 from data.errors import InputError
@@ -158,7 +158,7 @@ def _check_piece(piece: Piece, options: CheckOptions) -> Quality:
     details = {(r.file, r.row): r.detail for r in piece.refused if r.flaw is Flaw.NOT_A_NUMBER}
     judged = judge_bars(
         rows, clock or Clock.parse("1s"), options.stamp or piece.stamp or "close",
-        None if calendar == "none" else calendar, units, (), {}, details,
+        None if calendar == "none" else calendar, units, (), no_bars_before, details,
     )  # fmt: skip
     _count_refused(report, judged.quarantine)
     good = judged.frame.with_columns(
