@@ -72,6 +72,9 @@ def step(params, state, bar, out):
     state[_COUNT] += 1.0
     model = params if params.shape[0] > 0 else DEFAULTS
     out[STATUS] = _ABSTAINED
+    if state[_MASS] == 0.0 and model[_LIVE] > 0.0:  # Spares the fading of nothing.
+        out[REASON] = _NO_NEWS
+        return
     faded = _fade(float(bar["ts"]) - state[_TS], model[_HALF_LIFE])
     mass = state[_MASS] * faded
     if not mass >= model[_LIVE]:

@@ -74,7 +74,7 @@ def plan_session(
     if len(moments) <= warm_up:
         raise InputError(
             f"{everything.name} holds {len(moments)} {_moments(everything)}: the warm-up alone "
-            f"takes {warm_up}"
+            f"takes {warm_up} ('sapphire backtest' takes --warm-up)"
         )
     models_from = int(moments[warm_up])
     first_traded = models_from

@@ -16,15 +16,17 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from data.bars import BAR, UNKNOWN, Bars
-from data.door import Door, Flaw, Quarantined
+from data.bars import Bars, empty_bars
+from data.door import FLAWS, PASSES, Flaw, Quarantined, admit_rows, code_of, no_past
 from data.errors import InputError
 from data.feed import SAMPLE_TICK, Feed, chosen_symbols, feed_hash
 from data.times import YEARS, exchange_closes
 
 TICK = SAMPLE_TICK
 COLUMNS = ("symbol", "date", "open", "high", "low", "close", "volume", "adj_close")
+NO_SESSION = int(np.iinfo(np.int64).min)
 _ALIASES = {"ticker": "symbol", "adj close": "adj_close"}
 
 
@@ -89,45 +91,53 @@ def _parse_date(text: object) -> date | None:
 def _admit(
     rows: pl.DataFrame, symbols: tuple[str, ...]
 ) -> tuple[Bars, list[Quarantined], list[tuple[int, int]]]:
-    dates = [_parse_date(text) for text in rows["date"]]
-    known = [day for day in dates if day is not None and day.year in YEARS]
-    closes = closing_times(min(known), max(known)) if known else {}
-    door = Door()
-    good: list[tuple[int, ...]] = []
-    refused: list[Quarantined] = []
-    moments: list[tuple[int, int]] = []
-    for day, row in zip(dates, rows.iter_rows(), strict=True):
-        symbol, when = str(row[0]), str(row[1])
-        ts = closes.get(day) if day is not None else None
-        flaw, prices, volume = _adjust(row)
-        if flaw is None and ts is None:
-            flaw = Flaw.NOT_A_SESSION
-        if flaw is None and ts is not None:
-            flaw = door.admit(symbol, ts, prices, volume)
-        if flaw is not None:
-            refused.append(Quarantined(when, symbol, flaw))
-            if ts is not None:
-                moments.append((ts, symbols.index(symbol)))
-            continue
-        ticks = [round(price / float(TICK)) for price in prices]
-        good.append((ts or 0, symbols.index(symbol), *ticks, round(volume), *[UNKNOWN] * 6))
-    bars = np.array(good, BAR)
+    closed = _closing_times_of(rows["date"])
+    numbers = {name: index for index, name in enumerate(symbols)}
+    symbol = np.array([numbers[str(name)] for name in rows["symbol"]], np.int64)
+    codes, prices, volume = _adjust(rows)
+    codes[(codes == PASSES) & (closed == NO_SESSION)] = code_of(Flaw.NOT_A_SESSION)
+    sound = codes == PASSES
+    codes[sound] = admit_rows(
+        symbol[sound], closed[sound], prices[sound], volume[sound], no_past(len(symbols))
+    )
+    good = codes == PASSES
+    bars = empty_bars(int(good.sum()))
+    bars["ts"], bars["symbol"] = closed[good], symbol[good]
+    for name, column in zip(("open", "high", "low", "close"), prices[good].T, strict=True):
+        bars[name] = np.rint(column / float(TICK))
+    bars["volume"] = np.rint(volume[good])
+    bad = np.flatnonzero(~good)
+    refused = [
+        Quarantined(str(rows["date"][int(i)]), symbols[symbol[i]], FLAWS[codes[i] - 1]) for i in bad
+    ]
+    moments = [(int(closed[i]), int(symbol[i])) for i in bad if closed[i] != NO_SESSION]
     return bars[np.lexsort((bars["symbol"], bars["ts"]))], refused, moments
 
 
+def _closing_times_of(texts: pl.Series) -> NDArray[np.int64]:
+    """UTC ns of each date's close (n,); NO_SESSION for no date, or one without a session."""
+    dates = {text: _parse_date(text) for text in texts.unique()}
+    known = [day for day in dates.values() if day is not None and day.year in YEARS]
+    closes = closing_times(min(known), max(known)) if known else {}
+    moments = {
+        text: NO_SESSION if day is None else closes.get(day, NO_SESSION)
+        for text, day in dates.items()
+    }
+    return np.array([moments[text] for text in texts], np.int64)
+
+
 def _adjust(
-    row: tuple[object, ...],
-) -> tuple[Flaw | None, tuple[float, float, float, float], float]:
-    """Adjusted (open, high, low, close) and volume; a flaw where they cannot be had."""
-    values = [math.nan if value is None else float(str(value)) for value in row[2:]]
-    open_, high, low, close, volume, adjusted = values
-    if not all(math.isfinite(value) for value in values):
-        return Flaw.NOT_A_NUMBER, (0.0, 0.0, 0.0, 0.0), 0.0
-    if close <= 0.0 or adjusted <= 0.0:
-        return Flaw.NON_POSITIVE, (0.0, 0.0, 0.0, 0.0), 0.0
-    factor = adjusted / close
+    rows: pl.DataFrame,
+) -> tuple[NDArray[np.int8], NDArray[np.float64], NDArray[np.float64]]:
+    """(codes (n,) of the door, adjusted open, high, low, close (n, 4), adjusted volume (n,))."""
+    values = rows.select(COLUMNS[2:]).fill_null(math.nan).to_numpy()
+    raw, volume, adjusted = values[:, :4], values[:, 4], values[:, 5]
+    finite = np.isfinite(values).all(axis=1)
+    positive = finite & (raw[:, 3] > 0.0) & (adjusted > 0.0)
+    factor = np.divide(adjusted, raw[:, 3], out=np.ones(len(values)), where=positive)
     # One multiplication for all four: rounding then cannot cross prices that did not cross.
-    prices = (open_ * factor, high * factor, low * factor, close * factor)
-    if min(prices) < float(TICK):
-        return Flaw.NON_POSITIVE, prices, 0.0
-    return None, prices, volume / factor
+    prices = raw * factor[:, None]
+    positive &= prices.min(axis=1, initial=math.inf, where=finite[:, None]) >= float(TICK)
+    codes = np.where(positive, PASSES, code_of(Flaw.NON_POSITIVE)).astype(np.int8)
+    codes[~finite] = code_of(Flaw.NOT_A_NUMBER)
+    return codes, prices, volume / factor

@@ -108,28 +108,29 @@ def _parsed(values: pl.Series, file: str) -> pl.Series:
 @cache
 def exchange_closes(calendar: str, first: date, last: date) -> dict[date, int]:
     """UTC ns of each close of an exchange between two dates; half days close earlier."""
-    import exchange_calendars
-
-    _one_year(calendar)
     # The calendar refuses a range of a single day.
-    after = last + timedelta(days=1)
-    sessions = exchange_calendars.get_calendar(calendar, start=str(first), end=str(after))
+    sessions = _sessions(calendar, first, last + timedelta(days=1))
     closes = {session.date(): int(close.value) for session, close in sessions.closes.items()}
     return {day: close for day, close in closes.items() if day <= last}
+
+
+def _sessions(calendar: str, first: date, last: date) -> Any:
+    """The exchange's sessions between two dates; InputError for an unknown calendar."""
+    import exchange_calendars
+    from exchange_calendars.errors import InvalidCalendarName
+
+    try:
+        return exchange_calendars.get_calendar(calendar, start=str(first), end=str(last))
+    except InvalidCalendarName:
+        raise InputError(
+            f"--calendar {calendar!r} is not known: use an exchange's code, for example XNYS"
+        ) from None
 
 
 @cache
 def _one_year(calendar: str) -> Any:
     """The exchange's year 2024, for what does not depend on the date."""
-    import exchange_calendars
-    from exchange_calendars.errors import InvalidCalendarName
-
-    try:
-        return exchange_calendars.get_calendar(calendar, start="2024-01-02", end="2024-12-31")
-    except InvalidCalendarName:
-        raise InputError(
-            f"--calendar {calendar!r} is not known: use an exchange's code, for example XNYS"
-        ) from None
+    return _sessions(calendar, date(2024, 1, 2), date(2024, 12, 31))
 
 
 def calendar_timezone(calendar: str) -> str:

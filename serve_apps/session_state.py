@@ -113,9 +113,9 @@ class SessionState:
         for k, spec in enumerate(self.agents):
             out = outs[spec.name]
             if isinstance(out, Status):
-                without_answer(int(out), k, votes, status, reason)
+                without_answer(int(out), count, k, votes, status, reason)
             else:
-                take_answer(out, 0, k, votes, status, reason)
+                take_answer(out, count, 0, k, votes, status, reason)
         return votes, status, reason
 
     def _decision(
@@ -171,7 +171,7 @@ def _sound(out: Floats | Status, count: int, spec: AgentSpec) -> Floats | Status
     if out.shape != (count, spec.out_width) or out.dtype != np.float64:
         return Status.FAILED
     out = np.array(out, order="C")  # what came through Ray is read-only: one signature for both
-    return out if is_sound(out, 0, spec.out_width) else Status.FAILED
+    return out if is_sound(out, count, 0, spec.out_width) else Status.FAILED
 
 
 def rebuild(

@@ -20,12 +20,14 @@ from actors.pool_state import Ints, PoolParams
 from actors.registry import AGENTS
 from actors.sentiment import score_text
 from actors.sizing import SizingParams
-from data.bars import BAR, Bars
+from data.bars import Bars
 from data.errors import InputError
 from data.money import MICRO
 from data.news import News
 from tuning.backtest_result import Result
-from tuning.loop import cancel, run_segment
+from tuning.bar_check import check_bars
+from tuning.loop import run_segment
+from tuning.loop_account import cancel
 from tuning.loop_state import (
     FILL_LOG,
     FILLS,
@@ -33,6 +35,7 @@ from tuning.loop_state import (
     ORDER_LOG,
     ORDER_ROW,
     OUT_WIDTH,
+    ROUNDS,
     Kept,
     LoopState,
     Models,
@@ -83,12 +86,21 @@ class BacktestParams:
             raise InputError("a backtest needs a symbol, cash, and a tick that is worth something")
         if self.pool.horizon != self.sizing.horizon:
             raise InputError("pool and sizing must look the same number of bars ahead")
+        for what, named in (
+            ("news: an item", [item.symbol for item in self.news]),
+            ("locks: a quarantined bar", [symbol for _, symbol in self.locks]),
+        ):
+            if any(not 0 <= symbol < len(self.symbols) for symbol in named):
+                raise InputError(f"{what} names no symbol: give 0 to {len(self.symbols) - 1}")
+        self.model_sets()
 
     def model_sets(self) -> list[tuple[int, Models]]:
-        """(moment from which it is in force, models), in that order; InputError when unordered."""
-        if isinstance(self.models, Mapping):
-            return [(0, Models.of(self.models))]
-        sets = [(int(since), Models.of(models)) for since, models in self.models]
+        """(moment from which it is in force, models), in that order.
+
+        InputError when unordered, for an unknown agent, and for what is no row of finite numbers.
+        """
+        given = [(0, self.models)] if isinstance(self.models, Mapping) else self.models
+        sets = [(int(since), _checked(models)) for since, models in given]
         if any(a >= b for (a, _), (b, _) in pairwise(sets)):
             raise InputError("models: each set must come in force later than the one before")
         return sets
@@ -115,11 +127,9 @@ class Run:
         self._params = params
         self._costs = costs
         symbols = len(params.symbols)
-        starts = moment_starts(bars)
+        starts = self._starts = moment_starts(bars)
         widest = int(np.diff(np.append(starts, len(bars))).max(initial=1))
-        # At most latency + 1 orders of a symbol wait at a time; time alone bounds nothing.
-        waiting = params.latency_bars + 2 if params.latency_ns == 0 else 1_000
-        capacity = symbols * waiting + 16
+        capacity = _most_waiting(self._bars, symbols, params.latency_bars, params.latency_ns)
         news_ts, news_score, news_counts = _news_arrays(params.news, symbols)
         self._setup = Setup(
             limits=limits.record(),
@@ -178,7 +188,12 @@ class Run:
         self._row = row
 
     def restore(self, state: LoopState) -> None:
-        """Goes on from a copy of ``state`` instead, at the row where it was taken."""
+        """Goes on from a copy of ``state``, taken of the same backtest, at the row it had reached.
+
+        What was kept and logged before that row is this run's own: zeros when it never went there.
+        """
+        rounds = int(state.counts[ROUNDS])
+        self._row = int(self._starts[rounds]) if rounds < len(self._starts) else len(self._bars)
         self.state = state.copy()
 
     def result(self) -> Result:
@@ -211,6 +226,31 @@ class Run:
                 yield max(start, first), min(end, last), models
 
 
+def _checked(params: Mapping[str, np.ndarray]) -> Models:
+    try:
+        models = Models.of(params)
+    except LookupError as error:
+        raise InputError(f"models: {error}") from None
+    for name, row in zip(models._fields, models, strict=True):
+        if row.ndim != 1 or not np.isfinite(row).all():
+            raise InputError(f"models: {name} must be one row of finite numbers")
+    return models
+
+
+def _most_waiting(bars: Bars, symbols: int, latency_bars: int, latency_ns: int) -> int:
+    """Room for all orders that may be open at once: one decision a bar, for as long as it waits.
+
+    Beside them each symbol may have an operator's order.
+    """
+    room = symbols * (latency_bars + 3) + 16
+    if latency_ns > 0:
+        for symbol in range(symbols):
+            ts = bars["ts"][bars["symbol"] == symbol]
+            within = np.searchsorted(ts, ts + latency_ns, "right") - np.arange(len(ts))
+            room += int(within.max(initial=0))
+    return room
+
+
 def _longer(log: np.ndarray) -> np.ndarray:
     """A log of twice the length, the first half the same."""
     return np.concatenate([log, np.zeros(len(log), log.dtype)])
@@ -223,33 +263,10 @@ def moment_starts(bars: Bars) -> Ints:
     return np.concatenate([[0], np.flatnonzero(np.diff(bars["ts"])) + 1])
 
 
-def check_bars(bars: Bars, symbols: int) -> None:
-    """InputError naming the first bar that is no bar, or out of (ts, symbol) order."""
-    if bars.dtype != BAR or bars.ndim != 1:
-        raise InputError("bars must be one array of data.bars.BAR rows")
-    if not len(bars):
-        raise InputError("there are no bars: nothing to run on")
-    ts, symbol = bars["ts"], bars["symbol"]
-    step = np.diff(ts)
-    problems = (
-        ((symbol < 0) | (symbol >= symbols), "names no symbol"),
-        (np.minimum(bars["open"], bars["low"]) <= 0, "has a price that is not above 0"),
-        (bars["high"] < np.maximum(bars["open"], bars["close"]), "has a high below its prices"),
-        (bars["low"] > np.minimum(bars["open"], bars["close"]), "has a low above its prices"),
-        (bars["volume"] < 0, "has a negative volume"),
-        (np.append(False, (step < 0) | ((step == 0) & (np.diff(symbol) <= 0))), "is out of order"),
-    )
-    for wrong, what in problems:
-        if wrong.any():
-            raise InputError(f"bar {int(np.flatnonzero(wrong)[0])} {what}: see 'data check'")
-
-
 def _news_arrays(news: Sequence[News], symbols: int) -> tuple[Ints, np.ndarray, Ints]:
     """Scored items grouped by symbol, by (ts, id) inside; and how many each symbol has."""
     ordered = sorted(news, key=lambda item: (item.symbol, item.ts, item.id))
     counts = np.bincount([item.symbol for item in ordered], minlength=symbols).astype(np.int64)
-    if len(counts) > symbols:
-        raise InputError("news: an item names no symbol of the backtest")
     return (
         np.array([item.ts for item in ordered], np.int64),
         np.array([score_text(item.text) for item in ordered], np.float64),

@@ -23,6 +23,7 @@ from tuning.statistics import annualised_sharpe, returns_of
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 FEWEST_RETURNS = 30  # below this no interval is given
+SHORTEST_NS = 28 * 86_400_000_000_000  # nor for a shorter record: nothing of it is per year
 MOST_RETURNS = 5_000
 _DAY = 86_400_000_000_000
 _CHUNK = 1 << 18  # resampled returns held at once
@@ -190,13 +191,14 @@ def benchmark_difference(
     periods_per_year: float,
     rng: np.random.Generator,
 ) -> BenchmarkDifference:
-    """The account against buy-and-hold; undefined for too few returns or equity at or below 0.
+    """The account against buy-and-hold; undefined for too short a record or equity at or below 0.
 
     ``ts`` and both equity lines are (m,), the first value being the base; ``periods_per_year``
     counts rounds. Intraday equity is compressed to daily returns first, see ``sampled_rounds``.
     """
     undefined = BenchmarkDifference(UNDEFINED, UNDEFINED, 0, "per round", math.nan)
-    if len(ts) <= FEWEST_RETURNS or (ours_micro <= 0).any() or (theirs_micro <= 0).any():
+    short = len(ts) <= FEWEST_RETURNS or ts[-1] - ts[0] < SHORTEST_NS
+    if short or (ours_micro <= 0).any() or (theirs_micro <= 0).any():
         return undefined
     kept, sampling = sampled_rounds(ts)
     ours, theirs = returns_of(ours_micro[kept]), returns_of(theirs_micro[kept])

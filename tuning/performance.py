@@ -24,6 +24,8 @@ from tuning.statistics import (
 )
 
 CONFIDENCE = 0.95
+# Growth per year says nothing about a record of hours: below a month it is left out.
+SHORTEST_YEARS = 1.0 / 12.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Performance:
 def performance(equity_micro: Ints, periods_per_year: float) -> Performance:
     """Figures of an equity line (m,) in micro-units, its first value being the base.
 
-    An account that was ever worth nothing or less has no returns: every ratio is nan then.
+    An account that was ever worth nothing or less has no returns: every ratio is nan then. Growth
+    per year, and Calmar's ratio with it, needs a record of SHORTEST_YEARS.
     """
     start, final = int(equity_micro[0]), int(equity_micro[-1])
     if (equity_micro <= 0).any():
@@ -62,16 +65,17 @@ def performance(equity_micro: Ints, periods_per_year: float) -> Performance:
         )
     returns = returns_of(equity_micro)
     ratio, n, (skew, kurtosis) = sharpe(returns), len(returns), shape(returns)
+    lasting = n >= SHORTEST_YEARS * periods_per_year
     return Performance(
         start_micro=start,
         final_micro=final,
         periods=n,
-        cagr=cagr(returns, periods_per_year),
+        cagr=cagr(returns, periods_per_year) if lasting else math.nan,
         volatility=volatility(returns, periods_per_year),
         sharpe=annualised_sharpe(returns, periods_per_year),
         sharpe_ci=sharpe_interval(returns, periods_per_year, CONFIDENCE),
         sortino=sortino(returns, periods_per_year),
-        calmar=calmar(returns, periods_per_year),
+        calmar=calmar(returns, periods_per_year) if lasting else math.nan,
         max_drawdown=max_drawdown(returns),
         psr=probabilistic_sharpe(ratio, n, skew, kurtosis),
         record_needed=minimum_track_record(ratio, skew, kurtosis) / periods_per_year,

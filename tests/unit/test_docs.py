@@ -12,6 +12,7 @@ import yaml
 from actors.limits import PREFIX, RiskLimits
 from cluster.cli import app
 from cluster.settings import ClusterSettings, TradingMode
+from data.jit_cache import BASE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -19,7 +20,7 @@ SCHEMA = ROOT.parent / "shared" / "kuberay" / "raycluster_v1.strict.json"
 
 
 def variables() -> set[str]:
-    names = set()
+    names = {BASE_VARIABLE}
     for settings in (ClusterSettings, TradingMode, RiskLimits):
         for name, field in settings.model_fields.items():
             alias = field.validation_alias

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data.jit_cache import cache_directory, njit_sources, source_hash
+from data.jit_cache import BASE_VARIABLE, cache_directory, njit_sources, source_hash
 
 STEP = """
 from numba import njit
@@ -104,6 +104,48 @@ def test_hash_follows_content_and_name_of_all_that_compiled_code_is_made_of(tree
     assert second != first
     (tree / "actors" / "ring.py").write_text(LOOP + "\n")
     assert source_hash(tree) not in (first, second)
+
+
+def test_what_compiled_code_imports_counts_wherever_it_lies(tree: Path) -> None:
+    """A constant frozen into a loop of an upper floor, from a module without njit, and its own."""
+    (tree / "tuning").mkdir()
+    for name, text in {
+        "__init__": "",
+        "slots": "from tuning.numbers import ONE\nSLOT = ONE\n",
+        "numbers": "ONE = 1\n",
+        "loop": LOOP + "from tuning.slots import SLOT\n",
+        "report": "x = 1\n",
+    }.items():
+        (tree / "tuning" / f"{name}.py").write_text(text)
+    hashes = [source_hash(tree)]
+    for name in ("slots", "numbers", "report"):
+        path = tree / "tuning" / f"{name}.py"
+        path.write_text(path.read_text() + "# edited\n")
+        hashes.append(source_hash(tree))
+    first, slots, numbers, report = hashes
+    assert len({first, slots, numbers}) == 3
+    assert report == numbers
+
+
+def test_the_base_of_the_cache_can_be_named(tmp_path: Path, repository: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    code = "import data.money, numba; print(numba.config.CACHE_DIR)"
+    found = [
+        Path(
+            subprocess.run(
+                [sys.executable, "-c", code],
+                env={**env, BASE_VARIABLE: str(tmp_path / base)},
+                cwd=repository,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+            ).stdout.strip()
+        )
+        for base in ("a", "b")
+    ]
+    assert [path.parent for path in found] == [tmp_path / "a", tmp_path / "b"]
+    assert found[0].name == found[1].name
 
 
 def test_directory_follows_the_cpu(tree: Path, tmp_path: Path) -> None:
