@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from data.errors import InputError
 from data.import_job import Imported, ImportReport
 from data.lake import Manifest, read_manifest, table_names
 from data.piece import Kind
@@ -79,12 +80,20 @@ def _console() -> Console:
 
 def show_tables(lake: Path, as_json: bool) -> None:
     """The lake's tables."""
-    found = [(name, read_manifest(lake, name)) for name in table_names(lake)]
+    found, broken = [], []
+    for name in table_names(lake):
+        try:
+            found.append((name, read_manifest(lake, name)))
+        except InputError as error:  # The others are as good as before.
+            broken.append(str(error))
     if as_json:
-        _print_json({"tables": [_summary(name, manifest) for name, manifest in found]})
+        tables = [_summary(name, manifest) for name, manifest in found]
+        _print_json({"tables": tables, "broken": broken})
         return
     console = _console()
-    if not found:
+    for line in broken:
+        console.print(Text(f"broken: {line}"), soft_wrap=True)
+    if not found and not broken:
         console.print("no tables yet: sapphire data import PATH makes one")
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

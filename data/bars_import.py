@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -20,8 +21,17 @@ EXAMPLES = 5  # of each reason
 _PRICE_EXTRAS = ("bid", "ask")
 QUARANTINE: dict[str, pl.DataType | type[pl.DataType]] = {
     "ts": pl.Datetime("ns", "UTC"), "symbol": pl.String, "flaw": pl.String, "file": pl.String,
-    "row": pl.Int64, "detail": pl.String,
+    "row": pl.Int64, "detail": pl.String, "kind": pl.String,
 }  # fmt: skip
+
+
+# (symbol, ts of its first new row) -> ts and close of the bar before, None when there is none.
+Past = Callable[[str, int], tuple[int, float] | None]
+
+
+def no_bars_before(symbol: str, ts: int) -> tuple[int, float] | None:  # noqa: ARG001
+    """The past of a new table."""
+    return None
 
 
 @dataclass
@@ -29,12 +39,14 @@ class Judged:
     """Rows fit for a table, and the quarantined ones with reason and place.
 
     ``frame``: ts (UTC), symbol, int64 columns in ticks and lots; sorted by symbol and ts.
-    ``quarantine``: the columns of QUARANTINE.
+    ``quarantine``: the columns of QUARANTINE. ``door``: by symbol, ts and close of the last bar
+    that the door took as its reference, which may be one that it refused.
     """
 
     frame: pl.DataFrame
     quarantine: pl.DataFrame
     said: list[str] = field(default_factory=list)
+    door: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -54,7 +66,9 @@ class Judged:
         ]
 
 
-def quarantine_frame(rows: pl.DataFrame, flaws: pl.Series, details: pl.Series) -> pl.DataFrame:
+def quarantine_frame(
+    rows: pl.DataFrame, flaws: pl.Series, details: pl.Series, kind: Kind = Kind.BARS
+) -> pl.DataFrame:
     """Quarantine entries of ``rows`` (ts, symbol, file, row)."""
     return rows.select(
         pl.col("ts").cast(pl.Datetime("ns")).dt.replace_time_zone("UTC"),
@@ -63,6 +77,7 @@ def quarantine_frame(rows: pl.DataFrame, flaws: pl.Series, details: pl.Series) -
         "file",
         pl.col("row").cast(pl.Int64),
         details.cast(pl.String).alias("detail"),
+        pl.lit(kind.value).alias("kind"),
     )
 
 
@@ -72,7 +87,7 @@ def together(pieces: list[Piece], kind: Kind) -> tuple[pl.DataFrame, pl.DataFram
     frames = [piece.frame.with_columns(pl.lit(piece.file).alias("file")) for piece in mine]
     rows = pl.concat(frames, how="diagonal")
     refused = [
-        (None, entry.symbol, entry.flaw.value, entry.file, entry.row, entry.detail)
+        (None, entry.symbol, entry.flaw.value, entry.file, entry.row, entry.detail, kind.value)
         for piece in mine
         for entry in piece.refused
         # A number that could not be read is met again in its row, and described from here.
@@ -88,13 +103,13 @@ def judge_bars(
     calendar: str | None,
     units: tuple[Decimal, Decimal],
     adjustments: tuple[Adjustment, ...],
-    past: dict[str, tuple[int, int]],
+    past: Past,
     details: dict[tuple[str, int], str],
 ) -> Judged:
     """Bars as they may be stored, in the order of symbol and ts.
 
-    ``rows``: file, row, ts, symbol, OHLCV, any EXTRAS. ``past``: last (ts, close in ticks) that
-    the table holds of a symbol. ``details``: what readers said about a file's row.
+    ``rows``: file, row, ts, symbol, OHLCV, any EXTRAS. ``past``: what the door
+    knew of a symbol before these rows. ``details``: what readers said about a file's row.
     """
     untimed = (rows["ts"].is_null() | (rows["ts"] <= 0)).fill_null(True)
     bad = [_refuse(rows.filter(untimed), Flaw.NO_TIME, details)]
@@ -112,7 +127,7 @@ def judge_bars(
         rows, _, cut = adjust(rows, moments.dt.date(), adjustments)
         if cut:
             said.append(f"{cut:,} rows left out: before a reused ticker's date")
-    codes = _verdicts(rows, past, units)
+    codes, door = _verdicts(rows, past, units)
     refused = pl.Series(codes != 0)
     flaws = pl.Series([FLAWS[code - 1].value for code in codes[codes != 0]], dtype=pl.String)
     refused_rows = rows.filter(refused)
@@ -122,7 +137,7 @@ def judge_bars(
         said.append(f"{off:,} prices or sizes were rounded to the tick and lot")
     bad.append(_refuse(rows.filter(~refused).filter(below), Flaw.NON_POSITIVE, details))
     kept = frame.filter(~below).sort("symbol", "ts")
-    return Judged(kept, pl.concat(bad), said)
+    return Judged(kept, pl.concat(bad), said, door)
 
 
 def _refuse(rows: pl.DataFrame, flaw: Flaw, details: dict[tuple[str, int], str]) -> pl.DataFrame:
@@ -157,20 +172,21 @@ def _short(value: object) -> str:
 
 
 def _verdicts(
-    rows: pl.DataFrame, past: dict[str, tuple[int, int]], units: tuple[Decimal, Decimal]
-) -> np.ndarray:
+    rows: pl.DataFrame, past: Past, units: tuple[Decimal, Decimal]
+) -> tuple[np.ndarray, dict[str, tuple[int, float]]]:
+    """The door's verdicts, and what it then knows of each symbol."""
     if not len(rows):
-        return np.zeros(0, np.int8)
+        return np.zeros(0, np.int8), {}
     tick, lot = units
     names = rows["symbol"].unique().sort()
     numbers = rows["symbol"].replace_strict(
         {name: i for i, name in enumerate(names)}, return_dtype=pl.Int64, default=0
     )
     last_ts, last_close = no_past(len(names))
-    for i, name in enumerate(names):
-        first = rows["ts"].filter(rows["symbol"] == name).min()
-        if name in past and isinstance(first, int) and past[name][0] < first:
-            last_ts[i], last_close[i] = past[name][0], float(past[name][1] * tick)
+    for i, (name, first) in enumerate(
+        rows.group_by("symbol").agg(pl.col("ts").min()).sort("symbol").iter_rows()
+    ):
+        last_ts[i], last_close[i] = past(name, first) or (0, 0.0)
     values = rows.select(pl.col(OHLCV).fill_null(float("nan"))).to_numpy()
     # A number too large to be counted is none.
     prices = np.where(fits(values[:, :4], tick), values[:, :4], np.nan)
@@ -179,7 +195,9 @@ def _verdicts(
         numbers.to_numpy(), rows["ts"].to_numpy(), prices, volume, (last_ts, last_close)
     )
     # A row without a symbol belongs to nothing.
-    return np.where((rows["symbol"] == "").to_numpy(), code_of(Flaw.UNREADABLE), codes)
+    codes = np.where((rows["symbol"] == "").to_numpy(), code_of(Flaw.UNREADABLE), codes)
+    known = zip(names, last_ts.tolist(), last_close.tolist(), strict=True)
+    return codes, {name: (ts, close) for name, ts, close in known if close > 0.0}
 
 
 def _quantised(

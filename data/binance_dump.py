@@ -160,4 +160,7 @@ def _kline_clock(raw: pl.DataFrame, unit: int, file: str) -> str:
     length = ((closes - opens + 1) * unit).drop_nulls()
     if not len(length):
         raise InputError(f"data file {file}: no row has an open and a close time")
-    return str(Clock(ClockKind.TIME, int(length.median() or 0)))  # type: ignore[arg-type]
+    try:
+        return str(Clock(ClockKind.TIME, int(length.median() or 0)))  # type: ignore[arg-type]
+    except InputError as error:
+        raise InputError(f"data file {file}: {error}") from None

@@ -1,6 +1,7 @@
 """Raw recordings of Binance web sockets: one message a line, ``<receive time ns> <json>``.
 
-Spot and USD-M futures, gzipped or plain, streams ``trade`` and ``bookTicker``; others are skipped.
+Spot and USD-M futures, gzipped or plain, streams ``trade`` and ``bookTicker``; the best of the book
+that ``depthUpdate`` builds stands in for a missing bookTicker. Other messages are skipped.
 The venue's clock is used, never the recorder's, which is not monotone: a trade's ``T``, a quote's
 ``T``. Spot quotes carry no time at all; they get the venue's time of the next message that has
 one, so none is dated before it happened.
@@ -16,6 +17,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from data.depth_book import DepthBook
 from data.door import Flaw
 from data.errors import InputError
 from data.piece import QUOTE_SIDES, Kind, Piece, Refused
@@ -44,8 +46,13 @@ class _Data(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
+    """A stream's message, or the depth snapshot that a recorder asked for."""
+
     stream: str = ""
     data: _Data | None = None
+    lastUpdateId: int = 0  # noqa: N815
+    bids: msgspec.Raw = msgspec.Raw()
+    asks: msgspec.Raw = msgspec.Raw()
 
 
 def is_wire(first_line: bytes) -> bool:
@@ -76,6 +83,7 @@ class _Reader:
         self.quotes: list[tuple[int, int, int, str, bytes, str, bytes, str]] = []
         self.refused: list[Refused] = []
         self.futures = False
+        self._depths: list[tuple[int, _Data | _Message]] = []
         self._untimed = 0  # Quotes from here on wait for the next venue time.
 
     def read(self, lines: list[bytes]) -> list[Piece]:
@@ -90,6 +98,10 @@ class _Reader:
                 continue
             if message.data is not None:
                 self._take(row, message.stream.partition("@")[2], message.data)
+            elif message.lastUpdateId:
+                self._depths.append((row, message))
+        if not self.quotes:
+            self._quotes_of_depth()
         for row, _, _, symbol, *_ in self.quotes[self._untimed :]:
             self.refused.append(Refused(self.file, row, symbol, Flaw.NO_TIME, "no later message"))
         del self.quotes[self._untimed :]
@@ -107,6 +119,9 @@ class _Reader:
             if venue and self._untimed == len(self.quotes) - 1:
                 self._untimed += 1
             return
+        elif data.e == "depthUpdate":
+            self.futures = self.futures or data.T > 0
+            self._depths.append((row, data))
         # E is when the venue made the message: no earlier than the quotes that came before it.
         sent = data.E or data.T
         if sent:
@@ -115,6 +130,40 @@ class _Reader:
                 if not quote[1]:
                     self.quotes[i] = (quote[0], sent, *quote[2:])
             self._untimed = len(self.quotes)
+
+    def _quotes_of_depth(self) -> None:
+        """Quotes where the recording has depth changes and no bookTicker."""
+        levels = msgspec.json.Decoder(list[tuple[str, str]]).decode
+        books: dict[str, DepthBook] = {}
+        names = {entry.s for _, entry in self._depths if isinstance(entry, _Data)}
+        known = 0
+        for row, entry in self._depths:
+            if isinstance(entry, _Message):
+                # A snapshot does not say its symbol.
+                if len(names) == 1:
+                    book = books.setdefault(next(iter(names)), DepthBook())
+                    try:
+                        book.snapshot(levels(entry.bids), levels(entry.asks))
+                    except ValueError as error:
+                        detail = str(error).splitlines()[0]
+                        self.refused.append(Refused(self.file, row, "", Flaw.UNREADABLE, detail))
+                        continue
+                    known = entry.lastUpdateId
+            elif entry.u > known:
+                book = books.setdefault(entry.s, DepthBook())
+                try:
+                    best = book.change(levels(entry.b), levels(entry.a))
+                except ValueError as error:  # msgspec's errors are ValueErrors, too.
+                    detail = str(error).splitlines()[0]
+                    self.refused.append(Refused(self.file, row, entry.s, Flaw.UNREADABLE, detail))
+                    continue
+                if best is not None:
+                    (bid, bid_size), (ask, ask_size) = best
+                    self.quotes.append(
+                        (row, entry.T or entry.E, entry.u, entry.s, bid.encode(), bid_size,
+                         ask.encode(), ask_size)
+                    )  # fmt: skip
+        self._untimed = len(self.quotes)
 
     def _trade_piece(self) -> Piece:
         names = ["row", "ms", "id", "symbol", "price", "size", "maker"]

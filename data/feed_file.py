@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from data.bars_import import judge_bars, together
+from data.bars_import import judge_bars, no_bars_before, together
 from data.clocks import Clock
 from data.door import Flaw, Quarantined
 from data.errors import InputError
@@ -50,11 +50,16 @@ def load_contract_file(path: Path, symbols: Sequence[str]) -> Feed:
         max(float_places(rows[name].drop_nulls().to_numpy()) for name in OHLCV[:4]),
         float_places(rows["volume"].drop_nulls().to_numpy()),
     )
-    units = account_units(found_units(None, None, *places), False, "USD")
+    try:
+        units = account_units(found_units(None, None, *places), False, "USD")
+    except InputError as error:
+        raise InputError(f"import {path.name} first (sapphire data import): {error}") from None
     rows = rows.filter(pl.col("symbol").is_in(chosen))
     clock = _clock(rows, path)
     details = {(r.file, r.row): r.detail for r in piece.refused if r.flaw is Flaw.NOT_A_NUMBER}
-    judged = judge_bars(rows, clock, "close", None, (units.tick, units.lot), (), {}, details)
+    judged = judge_bars(
+        rows, clock, "close", None, (units.tick, units.lot), (), no_bars_before, details
+    )
     bars = frame_bars(judged.frame, chosen)
     refused = pl.concat([refused_lines, judged.quarantine])
     timed = refused.drop_nulls("ts").select(pl.col("ts").cast(pl.Int64), "symbol")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from data.door import Flaw
 from data.errors import InputError
 from data.formats import Reading
 from data.lake import LakeSource, Manifest, units_of
-from data.lake_writer import current, known_rows, last_closes, locked
+from data.lake_writer import bar_before, current, known_rows, locked
 from data.piece import Kind, Piece
 from data.table_import import Table, add_rows, same_table
 from data.ticks_import import bars_of_ticks, coarser_lots, exchange_names, judge_ticks
@@ -89,7 +90,7 @@ class Job:
         with locked(self.lake, table.name) as directory:
             before = None if self.options.replace else current(self.lake, table.name)
             same_table(before, table)
-            past = last_closes(directory, before, rows["symbol"].unique().to_list())
+            past = partial(bar_before, directory, before)
             details = {
                 (entry.file, entry.row): entry.detail
                 for piece in self.pieces
@@ -158,7 +159,7 @@ class Job:
         with locked(self.lake, table.name) as directory:
             before = None if self.options.replace else current(self.lake, table.name)
             same_table(before, table)
-            past = last_closes(directory, before, made["symbol"].unique().to_list())
+            past = partial(bar_before, directory, before)
             result = judge_bars(
                 floats, clock, "close", None, (units.tick, units.lot), self.adjustments, past, {}
             )
@@ -199,9 +200,14 @@ class Job:
             extra = again.select(
                 "ts", "symbol", flaw=pl.lit(Flaw.KNOWN.value), file=files,
                 row=pl.lit(0, pl.Int64), detail=pl.lit(None, pl.String),
+                kind=pl.lit(table.kind.value),
             )  # fmt: skip
             judged.quarantine = pl.concat([judged.quarantine, extra.cast(QUARANTINE)])  # type: ignore[arg-type]
             judged.frame = judged.frame.filter(~known)
+        if before is None and not len(judged.frame):
+            counts = ", ".join(f"{count:,} {reason}" for reason, count in judged.counts.items())
+            first = f"; the first: {judged.examples[0]}" if judged.examples else ""
+            raise InputError(f"no row can be used: {counts or 'there is none'}{first}")
         manifest = add_rows(directory, before, table, judged, self.sources, exchanges)
         self.report.said += judged.said
         self.report.tables.append(

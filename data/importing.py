@@ -74,8 +74,12 @@ def _all_known(lake: Path, base: str, options: ImportOptions, sources: list[Lake
     wrote: set[str] = set()
     for path in lake.glob(f"{base}*/{MANIFEST}"):
         name = path.parent.name
+        if name not in {base + tail for tail in tails} and (
+            options.name or not name.startswith(f"{base}-")
+        ):
+            continue
         manifest = current(lake, name)
-        if manifest is None or (options.name and name not in {base + tail for tail in tails}):
+        if manifest is None:
             continue
         found[name] = {(entry.sha256, entry.options) for entry in manifest.sources}
         for entry in manifest.sources:

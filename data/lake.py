@@ -65,6 +65,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: list[LakeFile]
     quarantined: dict[str, int]  # by reason, over all imports
     examples: list[str]  # a few of each reason, with file, row and column
+    door: dict[str, tuple[int, float]]  # by symbol, ts and close the next bar is compared with
     quarantine: LakeFile | None  # every quarantined row: ts, symbol, flaw
     created: str
 

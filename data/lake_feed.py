@@ -53,6 +53,11 @@ def _quarantined(
         Quarantined(when or "no time", symbol, Flaw(flaw))
         for when, symbol, flaw in rows.select("when", "symbol", "flaw").iter_rows()
     )
-    timed = rows.drop_nulls("ts").select(pl.col("ts").cast(pl.Int64), "symbol")
+    # A bad trade leaves its bar without it; only a bad bar locks its symbol.
+    timed = (
+        rows.drop_nulls("ts")
+        .filter(pl.col("kind") == Kind.BARS.value)
+        .select(pl.col("ts").cast(pl.Int64), "symbol")
+    )
     moments = tuple((ts, symbols.index(symbol)) for ts, symbol in timed.iter_rows())
     return entries, moments

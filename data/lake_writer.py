@@ -10,9 +10,10 @@ import fcntl
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import quote
 
@@ -151,22 +152,28 @@ def known_rows(table: Path, manifest: Manifest | None, frame: pl.DataFrame) -> p
     return joined["known"].fill_null(False)
 
 
-def last_closes(
-    table: Path, manifest: Manifest | None, symbols: Sequence[str]
-) -> dict[str, tuple[int, int]]:
-    """(ts, close in ticks) of the last bar that the table holds of each symbol."""
-    found: dict[str, tuple[int, int]] = {}
-    if manifest is None or manifest.kind is not Kind.BARS:
-        return found
-    for symbol in symbols:
-        files = [file for file in manifest.files if file.symbol == symbol]
-        if files:
-            newest = max(files, key=lambda file: file.last_ts)
-            rows = pl.read_parquet(
-                table / newest.path, columns=["ts", "close"], hive_partitioning=False
-            )
-            found[symbol] = (newest.last_ts, int(rows["close"][-1]))
-    return found
+def bar_before(
+    table: Path, manifest: Manifest | None, symbol: str, ts: int
+) -> tuple[int, float] | None:
+    """ts and close of the last bar before ``ts`` that the door saw of a symbol, else None.
+
+    After everything that was imported it is the door's own reference, which may be a bar that it
+    refused; before that, the last bar stored.
+    """
+    if manifest is None:
+        return None
+    reference = manifest.door.get(symbol)
+    if reference is not None and reference[0] < ts:
+        return reference
+    earlier = [f for f in manifest.files if f.symbol == symbol and f.first_ts < ts]
+    if not earlier:
+        return None
+    newest = max(earlier, key=lambda file: min(file.last_ts, ts - 1))
+    rows = pl.read_parquet(
+        table / newest.path, columns=["ts", "close"], hive_partitioning=False
+    ).filter(pl.col("ts").cast(pl.Int64) < ts)
+    close = float(int(rows["close"][-1]) * Decimal(manifest.tick))
+    return int(rows["ts"].cast(pl.Int64)[-1]), close
 
 
 def _write_whole(path: Path, blob: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.bars_import import QUARANTINE, row_text, together
+from data.bars_import import QUARANTINE, judge_bars, no_bars_before, row_text, together
 from data.clocks import DAY_NS, Clock, ClockKind
 from data.door import FLAWS, PASSES, Flaw, admit_rows, code_of, no_past
 from data.errors import InputError
@@ -21,7 +21,7 @@ from data.nbbo import consolidate, is_national
 from data.piece import OHLCV, QUOTE_SIDES, Kind, Piece
 from data.ticks import QUOTE
 from data.ticks_import import exchange_names, judge_ticks, structured
-from data.times import calendar_timezone, exchange_closes, stamped_at_close
+from data.times import calendar_timezone, exchange_closes
 from data.units import float_places, power
 
 PLACES = 5  # of each trouble
@@ -79,6 +79,8 @@ def check(lake: Path, source: str, options: CheckOptions) -> Quality:
     """Reads everything of a file or table. InputError when it cannot be read at all."""
     path = Path(source).expanduser()
     report = _check_file(path, options) if path.exists() else _check_table(lake, source)
+    if not report.symbols:
+        report.trouble.append("it holds no good row")
     for reason, count in report.flaws.items():
         if reason == Flaw.KNOWN:
             continue
@@ -106,7 +108,6 @@ def _check_table(lake: Path, name: str) -> Quality:
         list(manifest.examples), True,
     )  # fmt: skip
     if not manifest.files:
-        report.trouble.append("the table is empty")
         return report
     rows = scan(lake, name).with_columns(pl.col("ts").cast(pl.Int64)).collect()
     rows = rows.sort("symbol", "ts", maintain_order=True)
@@ -143,27 +144,27 @@ def _check_piece(piece: Piece, options: CheckOptions) -> Quality:
     rows, refused = together([piece], piece.kind)
     report = Quality(piece.file, piece.kind, "", [], {}, [], False)
     _count_refused(report, refused.cast(QUARANTINE))  # type: ignore[arg-type]
-    untimed = rows["ts"].is_null()
-    if untimed.any():
-        report.flaws["no_time"] = report.flaws.get("no_time", 0) + int(untimed.sum())
-        rows = rows.filter(~untimed)
     if piece.kind is not Kind.BARS:
         return _check_ticks(report, rows, piece.kind)
     text = options.clock or piece.clock
     clock = Clock.parse(text) if text else _common_step(rows)
-    calendar = options.calendar or piece.calendar
-    stamp = options.stamp or piece.stamp or "close"
-    if calendar == "none":
-        calendar = None
     report.clock = str(clock) if clock else "?"
-    if clock is not None:
-        ts, nowhere = stamped_at_close(rows["ts"].to_numpy(), clock, stamp, calendar)
-        rows = rows.with_columns(pl.Series("ts", ts))
-        if nowhere.any():
-            report.flaws["not_a_session"] = int(nowhere.sum())
-            rows = rows.filter(~pl.Series(nowhere))
-    rows = _count_flaws(report, rows, piece.file)
-    report.symbols = _bar_symbols(rows.sort("symbol", "ts"), clock, calendar)
+    calendar = options.calendar or piece.calendar
+    # The same judgement as an import's, in the finest units of the file.
+    units = (
+        power(max(float_places(rows[name].drop_nulls().to_numpy()) for name in OHLCV[:4])),
+        power(float_places(rows["volume"].drop_nulls().to_numpy())),
+    )
+    details = {(r.file, r.row): r.detail for r in piece.refused if r.flaw is Flaw.NOT_A_NUMBER}
+    judged = judge_bars(
+        rows, clock or Clock.parse("1s"), options.stamp or piece.stamp or "close",
+        None if calendar == "none" else calendar, units, (), no_bars_before, details,
+    )  # fmt: skip
+    _count_refused(report, judged.quarantine)
+    good = judged.frame.with_columns(
+        pl.col("ts").cast(pl.Int64), pl.col(OHLCV[:4]).cast(pl.Float64) * float(units[0])
+    )
+    report.symbols = _bar_symbols(good, clock, None if calendar == "none" else calendar)
     return report
 
 
@@ -213,9 +214,9 @@ def _known_jumps(table: Path, manifest: Manifest) -> dict[str, list[int]]:
 
 
 def _count_flaws(
-    report: Quality, rows: pl.DataFrame, file: str, known: dict[str, list[int]] | None = None
-) -> pl.DataFrame:
-    """Runs the door over rows and counts what it refuses; the rows that pass.
+    report: Quality, rows: pl.DataFrame, table: str, known: dict[str, list[int]]
+) -> None:
+    """Runs the door over a table's rows and counts what it refuses.
 
     ``known``: by symbol, moments of jumps that need not be told again.
     """
@@ -228,7 +229,7 @@ def _count_flaws(
         numbers.to_numpy(), rows["ts"].to_numpy(), filled.select(OHLCV[:4]).to_numpy(),
         filled["volume"].to_numpy(), no_past(len(names)),
     )  # fmt: skip
-    for symbol, moments in (known or {}).items():
+    for symbol, moments in known.items():
         mine = np.flatnonzero((rows["symbol"] == symbol).to_numpy())
         after = np.searchsorted(rows["ts"].to_numpy()[mine], moments)
         after = mine[after[after < len(mine)]]
@@ -239,10 +240,7 @@ def _count_flaws(
         report.flaws[flaw] = report.flaws.get(flaw, 0) + len(places)
         for i in places[:PLACES]:
             row = rows.row(int(i), named=True)
-            number = row.get("row", int(i) + 1)
-            place = f"{flaw}: {file} row {number} {row['symbol']}"
-            report.examples.append(f"{place} {row_text(row)}")
-    return rows.filter(pl.Series(codes == PASSES))
+            report.examples.append(f"{flaw}: {table} {row['symbol']} {row_text(row)}")
 
 
 def _bar_symbols(

@@ -83,6 +83,7 @@ def add_rows(
         files=_merged(before.files if before else [], files),
         quarantined=counts,
         examples=_examples(before.examples if before else [], judged.examples),
+        door=_door(before.door if before else {}, judged.door),
         quarantine=_quarantine(directory, before, judged.quarantine),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -93,6 +94,16 @@ def add_rows(
 def _merged(old: Sequence[LakeFile], new: Sequence[LakeFile]) -> list[LakeFile]:
     """Files by name: equal content has one name."""
     return list({file.path: file for file in (*old, *new)}.values())
+
+
+def _door(
+    old: dict[str, tuple[int, float]], new: dict[str, tuple[int, float]]
+) -> dict[str, tuple[int, float]]:
+    """The later reference of each symbol."""
+    return {
+        symbol: max(found[symbol] for found in (old, new) if symbol in found)
+        for symbol in sorted({*old, *new})
+    }
 
 
 def _examples(old: Sequence[str], new: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,12 +26,26 @@ def read_frame(path: Path, file_format: str) -> pl.DataFrame:
             return pl.read_parquet(path)
         if file_format == "arrow":
             return pl.read_ipc(path)
-        blob = path.read_bytes()
-        blob = gzip.decompress(blob) if blob[:2] == b"\x1f\x8b" else blob
-        return pl.read_csv(blob, infer_schema=False)
+        return _read_csv(path)
     except (pl.exceptions.PolarsError, OSError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"data file {path} is not a {file_format} table ({reason})") from error
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    blob = path.read_bytes()
+    blob = gzip.decompress(blob) if blob[:2] == b"\x1f\x8b" else blob
+    try:
+        return pl.read_csv(blob, infer_schema=False)
+    except pl.exceptions.ComputeError:
+        lines = csv.reader(blob.decode("utf-8", "replace").splitlines())
+        width = len(next(lines, []))
+        for row, fields in enumerate(lines, 1):
+            if len(fields) > width:
+                raise InputError(
+                    f"data file {path.name} row {row} has {len(fields)} columns, its header {width}"
+                ) from None
+        raise
 
 
 def parse_mapping(text: str | None) -> dict[str, str]:
@@ -137,6 +152,10 @@ def _numbers(values: pl.Series, symbols: pl.Series, file: str, refused: list[Ref
         return values.cast(pl.Float64)
     if values.dtype.is_decimal():
         return values.cast(pl.Float64)
+    if values.dtype.is_nested() or values.dtype.is_temporal():
+        raise InputError(
+            f"data file {file}: column {values.name} ({values.dtype}) holds no numbers"
+        )
     numbers = values.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
     bad = (numbers.is_null() & values.is_not_null()).arg_true()
     if len(bad) and len(bad) == len(values) - values.null_count():

@@ -85,7 +85,7 @@ def judge_ticks(
         said.append(f"{off:,} prices or sizes of {kind.value} were rounded to the tick and lot")
     bad = rows.filter(~good)
     reasons = pl.Series(flaws[flaws != ""].tolist(), dtype=pl.String)
-    return Judged(frame, quarantine_frame(bad, reasons, _details(bad, names)), said)
+    return Judged(frame, quarantine_frame(bad, reasons, _details(bad, names), kind), said)
 
 
 def _late(frame: pl.DataFrame) -> int:
@@ -190,17 +190,17 @@ def bars_frame(bars: Bars, symbol: str) -> pl.DataFrame:
 
 def frame_bars(frame: pl.DataFrame, symbols: Sequence[str]) -> Bars:
     """The reverse, in (ts, symbol) order."""
-    bars = np.empty(len(frame), BAR)
-    bars["ts"] = frame["ts"].cast(pl.Int64).to_numpy()
     numbers = frame["symbol"].replace_strict(
         {name: i for i, name in enumerate(symbols)}, return_dtype=pl.Int64
     )
-    bars["symbol"] = numbers.to_numpy()
-    for name in OHLCV:
-        bars[name] = frame[name].to_numpy()
-    for name in EXTRAS:
-        bars[name] = frame[name].fill_null(UNKNOWN).to_numpy()
-    return bars[np.lexsort((bars["symbol"], bars["ts"]))]
+    columns = {"ts": frame["ts"].cast(pl.Int64).to_numpy(), "symbol": numbers.to_numpy()}
+    order = np.lexsort((columns["symbol"], columns["ts"]))
+    bars = np.empty(len(frame), BAR)
+    for name in BAR.names or ():
+        values = columns[name] if name in columns else frame[name].fill_null(UNKNOWN).to_numpy()
+        # Ordering columns is cheaper than ordering records.
+        bars[name] = values[order]
+    return bars
 
 
 def coarser_lots(frame: pl.DataFrame, fine: Decimal, lot: Decimal) -> pl.DataFrame:

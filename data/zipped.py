@@ -17,7 +17,8 @@ def read_zip(path: Path) -> tuple[str, bytes]:
             if len(names) != 1:
                 raise InputError(f"data file {path}: the zip holds {len(names)} tables, not one")
             return names[0], archive.read(names[0])
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+    # zipfile says RuntimeError for an encrypted file and NotImplementedError for a rare method.
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
         raise InputError(f"data file {path}: damaged zip ({error}): get it again") from error
 
 

@@ -53,6 +53,25 @@ def test_import_list_and_check(
     assert "already in the lake, nothing to do" in again[1]
 
 
+def test_a_broken_table_hides_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    path = csv(tmp_path, minute(0), minute(1))
+    for name in ("good", "bad"):
+        given = ["--clock", "1m", "--stamp", "open", "--name", name]
+        assert sapphire(capsys, monkeypatch, "data", "import", str(path), *given)[0] == 0
+    for file in (home / "lake" / "bad").rglob("part-*"):
+        file.unlink()
+    code, out, _ = sapphire(capsys, monkeypatch, "data", "list")
+    assert code == 0
+    assert "broken: table bad: symbol=A/day=2024-08-09" in out
+    assert "good" in out
+    code, _, err = sapphire(capsys, monkeypatch, "data", "check", "bad")
+    assert (code, err.count("\n")) == (2, 1)
+    given = ["--clock", "1m", "--stamp", "open", "--name", "bad", "--replace"]
+    assert sapphire(capsys, monkeypatch, "data", "import", str(path), *given)[0] == 0
+
+
 def test_a_bad_row_makes_check_exit_with_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,18 @@ def test_later_imports_count_in_the_units_of_their_table(tmp_path: Path) -> None
     assert load_table(lake, "w", ()).bars["close"].tolist()[-2:] == [10_000, 10_100]
 
 
+def test_a_bad_trade_is_told_and_locks_nothing(tmp_path: Path) -> None:
+    bad = [trade(T0 + 300, 901, "0", "0"), trade(T0 + 5000, 902, "abc", "1"), trade(0, 903)]
+    messages = [trade(T0 + 250 * i, i, "100.5", "1") for i in range(40)] + bad
+    (made,) = import_files(tmp_path / "lake", [write(tmp_path, *messages)], ImportOptions()).tables
+    assert made.quarantined == {"no_time": 1, "non_positive": 1, "not_a_number": 1}
+    assert "non_positive: wire.gz row 41 BTCUSDT price=0.0 size=0.0" in made.examples
+    feed = load_table(tmp_path / "lake", "wire-1s", ())
+    assert len(feed.quarantined) == 3
+    assert feed.quarantined_at == ()
+    assert feed.bars["trades"].sum() == 40
+
+
 HEADER = "ts,symbol,open,high,low,close,volume\n"
 BASE = 1_723_161_600
 
@@ -277,3 +289,13 @@ def test_a_recorded_day_of_trades_and_its_bars(tmp_path: Path) -> None:
     assert feed.bars_per_year == 252 * 390
     minutes = raw["ts"].dt.truncate("1m").n_unique()
     assert len(feed.bars) == minutes
+
+
+def test_a_file_without_one_good_row_makes_no_table(tmp_path: Path) -> None:
+    path = csv(tmp_path, minute(0, "-1,1,-1,1,5"), minute(1, "1,1,2,1,5"))
+    with pytest.raises(
+        InputError, match=r"no row can be used: 1 crossed, 1 non_positive; the"
+    ) as e:
+        import_files(tmp_path / "lake", [path], BARS)
+    assert "\n" not in str(e.value)
+    assert not list((tmp_path / "lake").rglob("*.json"))

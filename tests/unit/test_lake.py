@@ -192,6 +192,17 @@ def test_a_jump_between_two_imports_is_found(tmp_path: Path) -> None:
     assert feed.quarantined_at == ((START + 9 * MINUTE, 0),)
 
 
+def test_a_refused_jump_is_refused_again_whatever_part_of_it_comes_later(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    rows = [f"{START + n * MINUTE},A,{p},{p},{p},{p},5\n" for n, p in enumerate([10, 10, 20, 20])]
+    for first, last, refused in ((0, 3, {"split_like_jump": 1}), (2, 4, {"split_like_jump": 1})):
+        path = tmp_path / f"{first}.csv"
+        path.write_text("ts,symbol,open,high,low,close,volume\n" + "".join(rows[first:last]))
+        (made,) = load(lake, path).tables
+        assert made.quarantined == refused
+    assert load_table(lake, "t", ()).bars["close"].tolist() == [1000, 1000, 2000]
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

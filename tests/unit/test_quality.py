@@ -65,8 +65,7 @@ def test_each_flaw_is_a_trouble_with_its_place(tmp_path: Path, row: str, reason:
     assert found.flaws == {reason: 1}
     assert found.trouble == [f"1 rows {reason}, to be quarantined"]
     assert not found.clean
-    if reason != "no_time":
-        assert found.examples[0].startswith(f"{reason}: x.csv row 3 A")
+    assert found.examples[0].startswith(f"{reason}: x.csv row 3 A")
 
 
 def test_large_moves_are_shown(tmp_path: Path) -> None:
@@ -168,3 +167,11 @@ def test_the_recorded_hours() -> None:
     # The ticker was another's: a silence of three years.
     assert any(line.startswith("SPWR: nothing for 1143 days") for line in found.trouble)
     assert entries["AIG"].rows + entries["SPY"].rows > 60_000
+
+
+def test_nothing_good_is_not_clean(tmp_path: Path) -> None:
+    found = report(tmp_path)
+    assert found.trouble == ["it holds no good row"]
+    found = report(tmp_path, "-5000000000,A,1,1,1,1,1", f"{BASE},,1,1,1,1,1")
+    assert found.flaws == {"no_time": 1, "unreadable": 1}
+    assert "it holds no good row" in found.trouble

@@ -84,6 +84,7 @@ def test_an_unreadable_value_names_its_row_and_column(tmp_path: Path) -> None:
         (HEADER + ROW, MAP, None, "lacks the column.s. symbol.* needs --symbol"),
         ("a,b\n1,2\n", {}, "X", "is not known as bars .* it has a, b"),
         (HEADER + ROW.replace("1.5", "x"), MAP, "X", "column open holds no numbers .row 1: 'x'"),
+        (HEADER + ROW + "1,2,3,4,5,6,7,8\n", MAP, "X", "row 2 has 8 columns, its header 6"),
         (HEADER + ROW.replace("2024", "soon"), MAP, "X", "column ts holds no times"),
     ],
 )  # fmt: skip
