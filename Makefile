@@ -52,7 +52,7 @@ format: $(STAMP) ## Format the sources and mend what ruff can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure the speed of the hot paths
+bench: $(STAMP) ## Measure speed and memory, beside other engines
 	@exec $(BIN)/python -m benchmarks.run $(ARGS)
 
 lock: $(STAMP) ## Resolve pyproject.toml anew into requirements.lock (needs a package index)
@@ -60,5 +60,5 @@ lock: $(STAMP) ## Resolve pyproject.toml anew into requirements.lock (needs a pa
 		--no-emit-find-links --extra dev pyproject.toml -o requirements.lock
 
 clean: ## Remove the environment and all caches (never .sapphire, which holds your data)
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

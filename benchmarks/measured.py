@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 Fills = Sequence[Sequence[float]]
 
@@ -24,6 +24,7 @@ class Measured:
     jit: tuple[float, ...] = ()  # from a filled cache where there is one
     first_jit: float = 0.0  # from an empty one
     fills: int = 0
+    digest: str = ""  # of the fills
     note: str = ""
     not_run: str = ""
     rates: list[float] = field(init=False)  # bars/s, sorted
@@ -46,6 +47,17 @@ def ratio(above: Measured, below: Measured) -> str:
     low = above.rates[0] / below.rates[-1]
     high = above.rates[-1] / below.rates[0]
     return f"{middle:,.2f} [{low:,.2f} .. {high:,.2f}]"
+
+
+def compared(rows: Sequence[Measured]) -> list[Measured]:
+    """Says of each row over as many bars as the first whether it has the same fills."""
+    first = rows[0]
+    return [
+        replace(row, note=", the same" if row.digest == first.digest else ", OTHERS")
+        if row.bars == first.bars and row.name != first.name
+        else row
+        for row in rows
+    ]
 
 
 def table(rows: Sequence[Measured]) -> list[str]:

@@ -91,5 +91,6 @@ def _measured(one: Contestant, reports: list[Report], why: str, fresh_cache: boo
         jit=tuple(report["jit_s"] for report in counted),
         first_jit=first["jit_s"] if fresh_cache else 0.0,
         fills=counted[0]["fills"],
+        digest=counted[0].get("digest", ""),
         note="; halted" if counted[0].get("halted") else "",
     )

@@ -26,6 +26,7 @@ from pathlib import Path
 from benchmarks import bar_builder, bench_bars, committee
 from benchmarks.measured import (
     Measured,
+    compared,
     first_difference,
     ratio,
     replace_marked,
@@ -51,7 +52,7 @@ class Size:
     """How much is measured."""
 
     bars: int = 1_000_000
-    slow_bars: int = 100_000  # for NautilusTrader
+    slow_bars: int = 50_000  # for NautilusTrader
     parity_bars: int = 20_000
     fit_bars: int = 50_000
     memory_bars: int = 10_000_000
@@ -246,7 +247,7 @@ def report(size: Size, peers: bool, asked: str, tell: Callable[[str], None]) -> 
             "orders and fills; vectorbt its order records."
         ),
         "",
-        *table(cross),
+        *table(compared(cross)),
         "",
         "Ratios of medians [of the ranges' ends]:",
         "",

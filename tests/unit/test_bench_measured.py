@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from benchmarks.measured import (
     BEGIN,
     END,
     Measured,
+    compared,
     first_difference,
     one_line,
     ratio,
@@ -48,6 +50,14 @@ def test_a_table_has_a_line_for_each_row_also_for_one_that_was_not_run() -> None
     )
     assert "not run: no package index" in lines[3]
     assert {line.count("|") for line in lines} == {8}
+
+
+def test_fills_over_as_many_bars_are_compared_by_their_digest() -> None:
+    ours = replace(FAST, digest="a")
+    same, others = replace(SLOW, bars=1_000, digest="a"), replace(SLOW, bars=1_000, digest="b")
+    shorter = replace(SLOW, digest="b")
+    notes = [row.note for row in compared([ours, same, others, shorter, AWAY])]
+    assert notes == ["", ", the same", ", OTHERS", "", ""]
 
 
 def test_the_first_fill_that_differs_is_named() -> None:
