@@ -11,15 +11,9 @@ import talib
 from recordings import bars
 
 from actors import rules
-from data.features import (
-    ema_step,
-    ring_max,
-    ring_mean_std,
-    ring_min,
-    ring_put,
-    wilder_step,
-)
+from data.features import ema_step, wilder_step
 from data.microstructure import relative_strength, typical_price, volume_weighted_price
+from data.windows import block_max, block_max_put, ring_place, window_mean_std
 
 CASES = [
     ("us_equity_bars/daily.parquet", "AIG"),
@@ -84,19 +78,19 @@ def test_average_true_range_from_wilders_average(real) -> None:
 
 def test_channels_and_bands(real) -> None:
     closes, length = real["close"], 20
-    capacity = 25
-    state = np.zeros(3 * capacity)
+    highest, lowest = np.zeros(length + 1), np.zeros(length + 1)
     top, bottom = talib.MAX(real["high"], length), talib.MIN(real["low"], length)
     upper, middle, lower = talib.BBANDS(closes, length, 2.0, 2.0)
     worst = 0.0
     for i in range(COUNT):
-        for base, name in enumerate(("close", "high", "low")):
-            ring_put(state, base * capacity, capacity, i + 1, real[name][i])
+        place = ring_place(i + 1, length)
+        block_max_put(highest, 0, length, place, real["high"][i])
+        block_max_put(lowest, 0, length, place, -real["low"][i])
         if i < length:
             continue
-        assert ring_max(state, capacity, capacity, i + 1, 1, length) == top[i - 1]
-        assert ring_min(state, 2 * capacity, capacity, i + 1, 1, length) == bottom[i - 1]
-        mean, deviation = ring_mean_std(state, 0, capacity, i + 1, length)
+        assert block_max(highest, 0, length, place) == top[i]
+        assert -block_max(lowest, 0, length, place) == bottom[i]
+        mean, deviation = window_mean_std(closes, i - length + 1, length)
         assert mean == pytest.approx(middle[i], rel=1e-12)
         exact = closes[i - length + 1 : i + 1].std()
         assert deviation == pytest.approx(exact, rel=1e-9, abs=1e-12 * mean)
@@ -107,17 +101,17 @@ def test_channels_and_bands(real) -> None:
 
 def test_volume_weighted_price_from_typical_prices(real) -> None:
     typical = talib.TYPPRICE(real["high"], real["low"], real["close"])
-    capacity, length = 30, 20
-    state = np.zeros(2 * capacity)
+    length, volume = 20, real["volume"].astype(np.float64)
+    prices = np.zeros(300)
     for i in range(300):
-        price = typical_price(real["high"][i], real["low"][i], real["close"][i])
-        assert price == pytest.approx(typical[i], rel=1e-14)
-        ring_put(state, 0, capacity, i + 1, price)
-        ring_put(state, capacity, capacity, i + 1, real["volume"][i])
+        prices[i] = typical_price(real["high"][i], real["low"][i], real["close"][i])
+        assert prices[i] == pytest.approx(typical[i], rel=1e-14)
         if i >= length:
             window = slice(i - length + 1, i + 1)
-            expected = (typical * real["volume"])[window].sum() / real["volume"][window].sum()
-            found = volume_weighted_price(state, 0, capacity, capacity, i + 1, length)
+            traded = volume[window].sum()
+            expected = (typical * volume)[window].sum() / traded
+            state = np.concatenate([prices[window], volume[window]])
+            found = volume_weighted_price(state, 0, length, length, traded)
             assert found == pytest.approx(expected, rel=1e-12)
 
 
@@ -125,4 +119,4 @@ def test_rules_use_these_averages() -> None:
     """A change of definition there would make the oracles above say nothing about the votes."""
     assert rules.ema_step is ema_step
     assert rules.wilder_step is wilder_step
-    assert rules.ring_mean_std is ring_mean_std
+    assert rules.window_mean_std is window_mean_std
