@@ -39,10 +39,7 @@ class Agent:
     def set_model(self, params: Floats) -> None:
         """Puts a model in force from the next bar on; an empty array takes it out of force."""
         params = np.array(params, np.float64)
-        if params.ndim != 1 or not np.isfinite(params).all():
-            raise ValueError(
-                f"{self.spec.name}: a model is one row of finite numbers, got shape {params.shape}"
-            )
+        self.spec.check_params(params)
         self.params = params
 
     def apply(self, bars: Bars, news: Sequence[News] = ()) -> Floats:

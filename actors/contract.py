@@ -48,6 +48,10 @@ class Reason(IntEnum):
     DEGENERATE = 5  # no variation in the input: a ratio would be undefined
 
 
+def _anything(_: Floats) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class AgentSpec:
     """One agent: its step, the shape of its state and what it may need."""
@@ -61,6 +65,17 @@ class AgentSpec:
     # News: absorb(params, state, ts, relevance, score), before the bars; None = ignores news.
     absorb: Callable[..., None] | None = None
     score_text: Callable[[str], float] | None = None
+    # Whether a row of params has the shape that the step reads: compiled code checks no bounds.
+    fits: Callable[[Floats], bool] = _anything
+
+    def check_params(self, params: Floats) -> None:
+        """ValueError unless ``params`` is empty or one row that the step can read."""
+        if params.ndim != 1 or not np.isfinite(params).all():
+            raise ValueError(
+                f"{self.name}: a model is one row of finite numbers, got shape {params.shape}"
+            )
+        if len(params) and not self.fits(params):
+            raise ValueError(f"{self.name}: a row of {len(params)} numbers is no model of it")
 
     @property
     def out_width(self) -> int:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Reason, Status
+from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Floats, Reason, Status
 from actors.link import link
 from actors.sentiment import score_text
 from data.compiled import inline_njit, lean_njit
@@ -86,6 +86,10 @@ def step(params, state, bar, out):
     out[STATUS] = _VOTED
 
 
+def _fits(params: Floats) -> bool:
+    return len(params) == PARAMS_WIDTH
+
+
 SPEC = AgentSpec(
     name="financial_sentiment",
     title="Financial sentiment",
@@ -95,4 +99,5 @@ SPEC = AgentSpec(
     evidence=("net_sentiment", "news_mass"),
     absorb=absorb,
     score_text=score_text,
+    fits=_fits,
 )

@@ -65,7 +65,7 @@ class RiskLimits(BaseSettings):
     )
     max_order_fraction: float = Field(default=0.25, gt=0, le=10, allow_inf_nan=False)
     collar_bps: float = Field(default=500.0, gt=0, lt=5_000, allow_inf_nan=False)
-    max_orders_per_minute: int = Field(default=600, ge=1)
+    max_orders_per_minute: int = Field(default=600, ge=1, le=1_000_000)
     allow_short: bool = False
     # Account scope: the order transaction.
     max_position_notional: Decimal = Field(

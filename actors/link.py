@@ -15,6 +15,11 @@ from data.vector_math import EXP_LIMIT, exp4
 CLIP = 4.0
 
 
+def link_width(features: int) -> int:
+    """Length of a link's row for so many features."""
+    return 3 * (features + 1)
+
+
 @proven_inline_njit
 def link(params, offset, x, count, out):
     """Writes the three probabilities of features ``x[:count]`` to ``out[:3]``."""

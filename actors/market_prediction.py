@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import math
 
-from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Reason, Status
+from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Floats, Reason, Status
 from actors.outcome import update_variance
-from actors.trees import softmax, tree_margins
+from actors.trees import is_block, softmax, tree_margins
 from data.compiled import inline_njit, lean_njit
 from data.features import wilder_step
 from data.microstructure import parkinson_variance, relative_strength
@@ -149,6 +149,10 @@ def step(params, state, bar, out):
     out[STATUS] = _VOTED
 
 
+def _fits(params: Floats) -> bool:
+    return len(params) > CALIBRATION and is_block(params[CALIBRATION:], _N)
+
+
 SPEC = AgentSpec(
     name="market_prediction",
     title="Market prediction",
@@ -156,4 +160,5 @@ SPEC = AgentSpec(
     state_width=STATE_WIDTH,
     warm_up=WARM_UP,
     evidence=FEATURES,
+    fits=_fits,
 )

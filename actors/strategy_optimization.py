@@ -273,6 +273,18 @@ def describe(params: Floats) -> list[dict[str, Any]]:
     return champions
 
 
+def _fits(params: Floats) -> bool:
+    if len(params) % CHAMPION_WIDTH or len(params) > MAX_CHAMPIONS * CHAMPION_WIDTH:
+        return False
+    rows = params.reshape(-1, CHAMPION_WIDTH)
+    rules, lengths = rows[:, RULE], rows[:, [FIRST, SECOND]]
+    # The rings hold so many bars and no more.
+    return bool(
+        np.isin(rules, range(len(RULE_NAMES))).all()
+        and ((lengths > 0.0) & (lengths <= MAX_PERIOD)).all()
+    )
+
+
 SPEC = AgentSpec(
     name="strategy_optimization",
     title="Strategy optimization",
@@ -286,4 +298,5 @@ SPEC = AgentSpec(
         *(f"signal_{i}" for i in range(MAX_CHAMPIONS)),
         "regime_weight",
     ),
+    fits=_fits,
 )

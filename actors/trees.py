@@ -60,6 +60,18 @@ def softmax(margins, out):
         out[k] /= total
 
 
+def is_block(params: NDArray[np.float64], features: int) -> bool:
+    """Whether ``params`` is one whole block over so many features: a walk stays inside of both."""
+    if len(params) < HEADER or not (0 < params[0] < len(params) and 0 < params[1] <= MAX_DEPTH):
+        return False
+    inner = (1 << int(params[1])) - 1
+    size = 3 * inner + 1
+    if len(params) != HEADER + int(params[0]) * CLASSES * size:
+        return False
+    chosen = params[HEADER:].reshape(-1, size)[:, : 2 * inner : 2]
+    return bool(((chosen >= 0) & (chosen < features)).all())
+
+
 def pack_trees(model_json: str | bytes) -> NDArray[np.float64]:
     """The block of a three-class xgboost model, from ``booster.save_raw("json")``.
 

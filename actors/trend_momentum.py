@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import math
 
-from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Reason, Status
-from actors.link import link
+from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Floats, Reason, Status
+from actors.link import link, link_width
 from actors.outcome import update_variance
 from data.compiled import inline_njit, lean_njit
 from data.features import ema_step, ring_at, ring_put
@@ -124,6 +124,10 @@ def step(params, state, bar, out):
     out[STATUS] = _VOTED
 
 
+def _fits(params: Floats) -> bool:
+    return len(params) == link_width(FEATURE_COUNT)
+
+
 SPEC = AgentSpec(
     name="trend_momentum",
     title="Trend momentum",
@@ -131,4 +135,5 @@ SPEC = AgentSpec(
     state_width=STATE_WIDTH,
     warm_up=WARM_UP,
     evidence=(*FEATURES, "sigma"),
+    fits=_fits,
 )

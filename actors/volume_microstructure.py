@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import math
 
-from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Reason, Status
-from actors.link import link
+from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Floats, Reason, Status
+from actors.link import link, link_width
 from actors.outcome import update_variance
 from data.compiled import inline_njit, lean_njit
 from data.microstructure import (
@@ -221,6 +221,10 @@ def step(params, state, bar, out):
     out[STATUS] = _VOTED
 
 
+def _fits(params: Floats) -> bool:
+    return len(params) == link_width(FEATURE_COUNT)
+
+
 SPEC = AgentSpec(
     name="volume_microstructure",
     title="Volume microstructure",
@@ -228,4 +232,5 @@ SPEC = AgentSpec(
     state_width=STATE_WIDTH,
     warm_up=WARM_UP,
     evidence=(*FEATURES, "amihud", "kyle_lambda"),
+    fits=_fits,
 )

@@ -35,8 +35,8 @@ from __future__ import annotations
 
 import math
 
-from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Reason, Status
-from actors.link import link
+from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Floats, Reason, Status
+from actors.link import link, link_width
 from data.compiled import inline_njit, lean_njit
 from data.features import ring_put
 from data.microstructure import signed_volume
@@ -200,6 +200,10 @@ def step(params, state, bar, out):
     out[STATUS] = _VOTED
 
 
+def _fits(params: Floats) -> bool:
+    return len(params) in (SETTINGS, SETTINGS + link_width(FEATURE_COUNT))
+
+
 SPEC = AgentSpec(
     name="vpin_hft",
     title="VPIN HFT",
@@ -207,4 +211,5 @@ SPEC = AgentSpec(
     state_width=STATE_WIDTH,
     warm_up=WARM_UP,
     evidence=EVIDENCE,
+    fits=_fits,
 )

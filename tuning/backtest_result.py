@@ -14,12 +14,13 @@ from actors.pool_state import Ints
 from tuning.loop_state import (
     FILLS,
     HALT_TS,
+    NEVER,
     ORDERS,
     ORIGINS,
     REFUSALS,
     ROUNDS,
     STATUSES,
-    STEPPED,
+    STEPS,
     Kept,
     LoopState,
 )
@@ -62,12 +63,13 @@ class Result:
     @property
     def halted_at(self) -> int | None:
         """ts of the halt by MAX_DRAWDOWN, None when there was none."""
-        return int(self.state.counts[HALT_TS]) or None
+        ts = int(self.state.counts[HALT_TS])
+        return None if ts == NEVER else ts
 
     @property
     def counts(self) -> dict[str, int]:
         """Moments, weight steps, accepted orders, fills and refused orders."""
-        names = {"rounds": ROUNDS, "steps": STEPPED, "orders": ORDERS, "fills": FILLS}
+        names = {"rounds": ROUNDS, "steps": STEPS, "orders": ORDERS, "fills": FILLS}
         return {
             **{name: int(self.state.counts[slot]) for name, slot in names.items()},
             "refused": int(self.state.counts[REFUSALS]),

@@ -31,9 +31,10 @@ from tuning.loop_account import cancel
 from tuning.loop_state import (
     FILL_LOG,
     FILLS,
+    LOG_ROWS,
     N_AGENTS,
+    NEVER,
     ORDER_LOG,
-    ORDER_ROW,
     OUT_WIDTH,
     ROUNDS,
     Kept,
@@ -156,6 +157,9 @@ class Run:
             news_counts,
         )
         self._moments = bars["ts"][starts]
+        self._models = params.model_sets()
+        if not self._models or self._models[0][0] > 0:
+            self._models.insert(0, (NEVER, Models.of({})))
         self._kept = _room(params, len(self._moments), len(bars))
         rows = 2 * (capacity + widest) + _FIRST_ROWS if "orders" in params.keep else 0
         self._orders = np.zeros(rows, ORDER_LOG)
@@ -197,9 +201,10 @@ class Run:
         self.state = state.copy()
 
     def result(self) -> Result:
-        """What came out; takes back the orders that no bar will meet any more."""
-        counts = self.state.counts
-        cancel(self.state, self._orders, False)
+        """What came out so far, the orders that still wait taken back; the run itself can go on."""
+        state, orders = self.state.copy(), self._orders.copy()
+        counts = state.counts
+        cancel(state, orders, False)
         return Result(
             params=self._params,
             costs=self._costs,
@@ -208,16 +213,14 @@ class Run:
             d_symbol=self._bars["symbol"],
             d_close=self._bars["close"],
             kept=self._kept,
-            orders=self._orders[: counts[ORDER_ROW]],
+            orders=orders[: counts[LOG_ROWS]],
             fills=self._fills[: counts[FILLS]],
-            state=self.state,
+            state=state,
         )
 
     def _segments(self, first: int, last: int) -> Iterable[tuple[int, int, Models]]:
         """(first row, last row, models) of each stretch under one set of models."""
-        sets = self._params.model_sets()
-        if not sets or sets[0][0] > 0:
-            sets = [(np.iinfo(np.int64).min, Models.of({})), *sets]
+        sets = self._models
         edges = np.searchsorted(self._bars["ts"], [since for since, _ in sets]).tolist()
         edges[0] = 0
         ends = [*edges[1:], len(self._bars)]
@@ -231,9 +234,11 @@ def _checked(params: Mapping[str, np.ndarray]) -> Models:
         models = Models.of(params)
     except LookupError as error:
         raise InputError(f"models: {error}") from None
-    for name, row in zip(models._fields, models, strict=True):
-        if row.ndim != 1 or not np.isfinite(row).all():
-            raise InputError(f"models: {name} must be one row of finite numbers")
+    for spec, row in zip(AGENTS, models, strict=True):
+        try:
+            spec.check_params(row)
+        except ValueError as error:
+            raise InputError(f"models: {error}") from None
     return models
 
 

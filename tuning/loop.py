@@ -20,7 +20,7 @@ from tuning.loop_state import (
     OUT_WIDTH,
     ROUNDS,
     SIGMA,
-    STEPPED,
+    STEPS,
     TOXICITY,
     VERDICT,
 )
@@ -65,7 +65,7 @@ def moment(setup, models, state, scratch, pooled, orders, fills, bars):
         scratch.status,
         pooled,
     )
-    state.counts[STEPPED] += pooled.info[0]
+    state.counts[STEPS] += pooled.info[0]
     judge(setup, state, scratch, pooled, bars, ts)
     place(setup, state, scratch, orders, bars)
 

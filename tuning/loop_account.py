@@ -27,11 +27,11 @@ from tuning.loop_state import (
     FILLS,
     HALT_TS,
     LIMIT,
+    LOG_ROWS,
     OPEN,
     OPERATOR_ORDER,
-    ORDER_ROW,
     ORDERS,
-    RECENT,
+    RECENT_COUNT,
     REFUSALS,
     REFUSED,
     RESTING_COUNT,
@@ -44,8 +44,8 @@ _APPROVED, _REDUCED = int(Verdict.APPROVED), int(Verdict.REDUCED)
 @inline_njit
 def write_order(state, orders, ts, symbol, side, lots, limit, reserved, origin, code, status):
     """Logs an order, or its refusal, when orders are kept (a log of length 0 keeps nothing)."""
-    row = state.counts[ORDER_ROW]
-    state.counts[ORDER_ROW] = row + 1
+    row = state.counts[LOG_ROWS]
+    state.counts[LOG_ROWS] = row + 1
     if len(orders) == 0:
         return
     entry = orders[row]
@@ -94,12 +94,12 @@ def submit(setup, state, scratch, orders, ts, symbol, side, lots, limit, origin)
     order.decided_ts = ts
     order.waited = 0
     order.from_decision = 1 if origin == DECISION_ORDER else 0
-    order.number = state.counts[ORDER_ROW]
+    order.number = state.counts[LOG_ROWS]
     hold_open(books, position, side, allowed, reserved)
     state.counts[RESTING_COUNT] = waiting + 1
     state.counts[ORDERS] += 1
-    state.recent[state.counts[RECENT] % len(state.recent)] = ts
-    state.counts[RECENT] += 1
+    state.recent[state.counts[RECENT_COUNT] % len(state.recent)] = ts
+    state.counts[RECENT_COUNT] += 1
     write_order(state, orders, ts, symbol, side, allowed, limit, reserved, origin, code, OPEN)
 
 
@@ -243,6 +243,6 @@ def has_room(state, orders, fills, bars):
         return True
     new_orders = bars + len(state.positions)
     new_fills = state.counts[RESTING_COUNT]
-    return state.counts[ORDER_ROW] + new_orders <= len(orders) and state.counts[
+    return state.counts[LOG_ROWS] + new_orders <= len(orders) and state.counts[
         FILLS
     ] + new_fills <= len(fills)

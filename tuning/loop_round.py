@@ -18,7 +18,7 @@ from actors.judge import UNMEASURED, judge_intent, set_account, set_forecast, se
 from actors.voting import all_finite, are_votes, take_answer, without_answer
 from cloud_trader.account_step import net_lots
 from data.compiled import inline_njit
-from tuning.loop_state import CODE, DELTA, LIMIT, NET, OUT_STARTS, RECENT, TARGET, VERDICT
+from tuning.loop_state import CODE, DELTA, LIMIT, NET, OUT_STARTS, RECENT_COUNT, TARGET, VERDICT
 
 MINUTE_NS = 60_000_000_000
 N = len(OUT_STARTS) - 1
@@ -147,7 +147,7 @@ def judge(setup, state, scratch, pooled, bars, clock_ns):
 @inline_njit
 def orders_since(state, since):
     """Orders with ts later than ``since``, as far back as the ring remembers."""
-    count, size = state.counts[RECENT], len(state.recent)
+    count, size = state.counts[RECENT_COUNT], len(state.recent)
     found = 0
     while found < min(count, size) and state.recent[(count - 1 - found) % size] > since:
         found += 1

@@ -59,11 +59,13 @@ FILL_LOG = np.dtype(
     ]
 )
 
-# Slots of ``LoopState.counts``.
-ROUNDS, STEPPED, ORDERS, FILLS, REFUSALS, RESTING_COUNT, HALT_TS, LOCK_AT, RECENT, ORDER_ROW = (
+# Slots of ``LoopState.counts``. LOG_ROWS counts accepted orders and refusals, RECENT_COUNT all
+# orders that went through the ring ``recent``, LOCK_AT the locks that were applied.
+ROUNDS, STEPS, ORDERS, FILLS, REFUSALS, RESTING_COUNT, HALT_TS, LOCK_AT, RECENT_COUNT, LOG_ROWS = (
     range(10)
 )
 COUNTS = 10
+NEVER = int(np.iinfo(np.int64).min)  # a ts before all others
 
 
 class Models(NamedTuple):
@@ -190,6 +192,8 @@ def fresh_state(
     books = np.zeros(1, BOOKS)
     books[0] = opened_books(opening_micro)
     ends = np.cumsum(news_counts).astype(np.int64)
+    counts = np.zeros(COUNTS, np.int64)
+    counts[HALT_TS] = NEVER
     return LoopState(
         agents=agents,
         pool=PoolState.fresh(N_AGENTS, symbols, pool).arrays,
@@ -198,10 +202,10 @@ def fresh_state(
         positions=np.zeros(symbols, POSITION),
         resting=np.zeros(capacity, RESTING),
         # More than the limit need not be remembered: the rate check compares with it.
-        recent=np.full(orders_per_minute + 1, np.iinfo(np.int64).min, np.int64),
+        recent=np.full(orders_per_minute + 1, NEVER, np.int64),
         news_at=ends - news_counts,
         news_end=ends,
-        counts=np.zeros(COUNTS, np.int64),
+        counts=counts,
     )
 
 

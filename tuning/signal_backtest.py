@@ -19,7 +19,16 @@ from data.errors import InputError
 from data.money import MICRO, PPM
 from tuning.bar_check import check_bars
 from tuning.loop_account import cancel
-from tuning.loop_state import FILL_LOG, FILLS, HALT_TS, ORDER_LOG, ORDER_ROW, ORDERS, REFUSALS
+from tuning.loop_state import (
+    FILL_LOG,
+    FILLS,
+    HALT_TS,
+    LOG_ROWS,
+    NEVER,
+    ORDER_LOG,
+    ORDERS,
+    REFUSALS,
+)
 from tuning.signal_loop import (
     SignalSetup,
     SignalState,
@@ -80,7 +89,8 @@ class SignalResult:
     @property
     def halted_at(self) -> int | None:
         """ts of the halt by MAX_DRAWDOWN, None when there was none."""
-        return int(self.state.counts[HALT_TS]) or None
+        ts = int(self.state.counts[HALT_TS])
+        return None if ts == NEVER else ts
 
     @property
     def counts(self) -> dict[str, int]:
@@ -122,7 +132,7 @@ def ema_cross_backtest(
             orders, fills = _longer(orders), _longer(fills)
     cancel(state, orders, False)
     counts = state.counts
-    return SignalResult(params, equity, orders[: counts[ORDER_ROW]], fills[: counts[FILLS]], state)
+    return SignalResult(params, equity, orders[: counts[LOG_ROWS]], fills[: counts[FILLS]], state)
 
 
 def _longer(log: np.ndarray) -> np.ndarray:

@@ -13,10 +13,12 @@ import pytest
 
 from actors import financial_sentiment, trend_momentum
 from actors.agent import Agent, code_hash, sources
-from actors.contract import REASON, STATUS, Reason, Status
+from actors.contract import REASON, STATUS, AgentSpec, Reason, Status, no_params
 from actors.registry import AGENTS
+from cluster.warm import generated_bars
 from data.bars import empty_bars
 from data.news import News
+from tuning.fit_models import fit_models
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = 86_400 * 10**9
@@ -159,3 +161,22 @@ def test_the_hash_changes_with_code_that_the_step_depends_on_and_only_then(tmp_p
     assert hashed() == before
     touch("data/features.py")
     assert hashed() != before
+
+
+@pytest.mark.parametrize("spec", AGENTS, ids=lambda spec: spec.name)
+def test_a_row_of_another_length_is_no_model(spec: AgentSpec) -> None:
+    """Compiled steps check no bounds: such a row would be read beyond its end."""
+    agent = Agent(spec)
+    with pytest.raises(ValueError, match="is no model of it"):
+        agent.set_model(np.ones(3))
+    agent.set_model(no_params())
+
+
+def test_trees_that_point_outside_of_the_features_are_no_model() -> None:
+    (spec,) = [spec for spec in AGENTS if spec.name == "market_prediction"]
+    model = fit_models(generated_bars(2, 420, 1), 5, 0)[spec.name]
+    assert spec.fits(model)
+    wrong = model.copy()
+    wrong[9] = len(spec.evidence)  # the first node's feature
+    assert not spec.fits(wrong)
+    assert not spec.fits(model[:-1])

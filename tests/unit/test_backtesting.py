@@ -67,8 +67,11 @@ GOOD: dict[str, Any] = {"symbols": ("A", "B")}
         ({"pool": PoolParams(horizon=3)}, "same number of bars ahead"),
         ({"sizing": SizingParams(horizon=3)}, "same number of bars ahead"),
         ({"models": {"momentum": np.zeros(3)}}, "models: no agent is called momentum"),
-        ({"models": {"vpin_hft": np.zeros((2, 2))}}, "models: vpin_hft must be one row"),
-        ({"models": {"vpin_hft": np.array([1.0, np.nan])}}, "vpin_hft must be one row of finite"),
+        ({"models": {"vpin_hft": np.zeros((2, 2))}}, "models: vpin_hft: a model is one row"),
+        (
+            {"models": {"vpin_hft": np.array([1.0, np.nan])}},
+            "vpin_hft: a model is one row of finite",
+        ),
         ({"models": [(5, {}), (5, {})]}, "come in force later than the one before"),
         ({"locks": [(0, 2)]}, "locks: a quarantined bar names no symbol: give 0 to 1"),
         ({"locks": [(0, -1)]}, "locks: a quarantined bar names no symbol"),
