@@ -124,7 +124,7 @@ class PaperBroker:
     def _meet(self, order: Order, resting: np.void, bar: np.void) -> list[Event]:
         tape = self._tape[int(bar["symbol"])]
         met, lots, price, fee = meet_bar(
-            self._costs, tape, resting, bar, ONE_BAR, 0, self._micro_per_tick
+            self._costs, tape, resting, bar, ONE_BAR, 0, 0, self._micro_per_tick
         )
         if not met:
             return []

@@ -22,6 +22,7 @@ class OperationsLog:
     epochs: list[tuple[int, int]] = field(default_factory=list)
     states: list[tuple[int, str, str]] = field(default_factory=list)
     unlocks: list[tuple[int, str]] = field(default_factory=list)
+    limit_halts: set[int] = field(default_factory=set)  # ts at which a limit halted the account
 
     def add(self, record: Record) -> None:
         """One record."""
@@ -30,6 +31,8 @@ class OperationsLog:
             self.epochs.append((record.seq, int(body["epoch"])))
         if record.kind == "state" and body["scope"] in (EVERYWHERE, self.account):
             self.states.append((record.seq, str(body["scope"]), str(body["state"])))
+            if body["scope"] == self.account and body["state"] == "HALTED":
+                self.limit_halts.add(record.ts)
         if record.kind == "unlock" and body["account"] == self.account:
             self.unlocks.append((record.seq, str(body["symbol"])))
 

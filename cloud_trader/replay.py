@@ -2,14 +2,15 @@
 
 Rounds go in the log's order through the agents, the pool and the gate; the account's chain is
 carried along to the number that each output record says it saw. Taken as recorded, because they
-are no function of the bars: inputs (bars, news, models in force, session clock), late and failed
-votes, whether the trader held its lease, epochs, operators' actions, expired approvals. All else
-must come out the same: to the bit on an equal fingerprint; on another one decisions, orders and
-fills exactly and floats to 1e-9.
+are no function of the bars: bars, news and the wall clock of inputs, late and failed votes, whether
+the trader held its lease, epochs, operators' actions, expired approvals. All else must come out the
+same: to the bit on an equal fingerprint; on another one decisions, orders and fills exactly and
+floats to 1e-9.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from data.records import (
     RoundInput,
     RoundOutput,
     SessionConfig,
+    encode,
     input_decoder,
     output_decoder,
     rows_to_bars,
@@ -59,7 +61,8 @@ class Findings:
     states: list[str] = field(default_factory=list)
     unleased: int = 0
     account: AccountCounts = field(default_factory=AccountCounts)
-    unanswered: list[tuple[str, int]] = field(default_factory=list)
+    without_order: int = 0  # approvals that became neither an order nor a refusal
+    unanswered: list[tuple[str, int]] = field(default_factory=list)  # those that should have
 
 
 class Committee:
@@ -102,6 +105,7 @@ def replay_session(
                if r.session_id == config.session_id]  # fmt: skip
     for record in records:
         replay.take(record, chain)
+    account.rounds_done = True
     account.advance(chain, None)
     return replay.findings()
 
@@ -120,14 +124,13 @@ class _Replay:
         self._rules = Rules(config)
         self._given: RoundInput | None = None
         self._found = Findings(account=account.counts)
+        self._digest = hashlib.sha256()
 
     def take(self, record: Record, chain: Iterator[Record]) -> None:
         """One record of the cell's chain."""
         where = f"{record.chain} record {record.seq} ({record.kind})"
         if record.kind == "input":
-            self._given = input_decoder.decode(record.payload)
-            bars = rows_to_bars(self._given.bars)
-            self._account.take_moment(Moment(self._given.ts, bars, self._given.locked))
+            self._given = self._input(where, record)
             return
         given, self._given = self._given, None
         if given is None:
@@ -139,10 +142,26 @@ class _Replay:
             return
         self._output(f"round {given.round}", given, record, chain)
 
+    def _input(self, where: str, record: Record) -> RoundInput:
+        """The record; what of it follows from the session and the bars must do so."""
+        given = input_decoder.decode(record.payload)
+        if self._exact and encode(given) != record.payload:
+            raise Difference(where, "payload", record.payload[:200], encode(given)[:200])
+        bars = rows_to_bars(given.bars)
+        compare(f"{where}, models", given.models, self._state.models_for(bars), exact=True)
+        compare(f"{where}, ts", given.ts, int(bars["ts"].max()), exact=True)
+        if self._config.mode == "historical":
+            compare(f"{where}, clock_ns", given.clock_ns, given.ts, exact=True)
+        self._digest.update(bars.tobytes())
+        self._account.take_moment(Moment(given.ts, bars, given.locked))
+        return given
+
     def _output(
         self, where: str, given: RoundInput, record: Record, chain: Iterator[Record]
     ) -> None:
         recorded = output_decoder.decode(record.payload)
+        if self._exact and encode(recorded) != record.payload:
+            raise Difference(where, "payload", record.payload[:200], encode(recorded)[:200])
         self._account.advance(chain, record.seen_of(account_chain(self._config.account)))
         answers = self._as_recorded(where, recorded, self._committee.votes(given))
         pooled = self._state.pool_votes(given, answers)
@@ -155,7 +174,7 @@ class _Replay:
         )
         compare(where, _named(recorded, self._config), _named(again, self._config),
                 exact=self._exact)  # fmt: skip
-        self._account.approve(again.decisions, again.epoch)
+        self._account.approve(again.decisions, again.epoch, record.written_ns)
         self._count(again)
 
     def _as_recorded(
@@ -184,8 +203,11 @@ class _Replay:
         """The counts, and the approvals that nothing became of in a session that has ended."""
         found, account = self._found, self._account
         found.states = [f"{state} ({scope})" for _, scope, state in account.operations.states]
+        found.without_order = account.without_order
         if account.ended is not None:
             found.unanswered = account.unanswered()
+        if account.ended == "finished" and self._config.data_hash:
+            compare("bars, hash", self._config.data_hash, self._digest.hexdigest(), exact=True)
         return found
 
 

@@ -1,14 +1,17 @@
 """An account recomputed from its chain: every fill, mark, order and refusal, compared as it comes.
 
 What is not a function of the rounds is taken from the records and counted: that an approval had
-expired (a clock reading), that open orders were taken back (an operator's or a limit's halt, or the
-session's end), and the bars of a moment whose round never came to be.
+expired (a clock reading, and a plausible one), that an operator's halt or the session's end took
+open orders back, and the bars of the last moment when its round never came to be. What a limit
+demands is demanded: a drawdown at its limit must be followed by the halt and by the closing orders.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -35,13 +38,21 @@ from cloud_trader.account_records import (
 from cloud_trader.account_step import POSITION, hold_open, let_go, opened_books
 from cloud_trader.broker import DoneEvent, PaperBroker, broker_order
 from cloud_trader.difference import Difference, compare
+from cloud_trader.drawdown_watch import NEVER, DrawdownWatch
 from cloud_trader.moment import settle_moment
 from cloud_trader.operations_log import OperationsLog
 from cloud_trader.order_rules import Approval, OrderRules, refusal
 from data.bars import BAR as BAR_ROW
 from data.bars import Bars
 from data.journal import OPERATIONS, Record
-from data.records import Decision, SessionConfig, rows_to_bars
+from data.records import Decision, SessionConfig, encode, rows_to_bars
+
+# The reasons that a trader gives when it takes an order back.
+HALTED_WHY, ENDED_WHY = "halted", "the session ended"
+# Trader, gate and database read clocks of their own.
+CLOCK_SLACK_S = 1.0
+
+Entry = TypeVar("Entry", Opened, BarEntry, OrderEntry, RefusedEntry, CancelledEntry, EndedEntry)
 
 
 @dataclass(frozen=True)
@@ -69,10 +80,11 @@ class AccountCounts:
 
 @dataclass(frozen=True)
 class Approved:
-    """A decision that may become an order, and the epoch it was approved in."""
+    """A decision that may become an order, the epoch it was approved in, and when, wall clock."""
 
     decision: Decision
     epoch: int
+    written_ns: int
 
 
 @dataclass
@@ -103,17 +115,21 @@ class ReplayAccount:
         self._answered: set[tuple[str, int]] = set()
         self._unlocks = iter(self.operations.unlocks)
         self._next_unlock = next(self._unlocks, None)
+        self._watch = DrawdownWatch(self.operations, int(limits["max_drawdown_ppm"]))
+        self._ending = False
+        self._marked = NEVER
+        self.rounds_done = False
 
     def take_moment(self, moment: Moment) -> None:
         """A round's bars, in the order of the log; they wait for their record."""
         self._waiting.append(moment)
 
-    def approve(self, decisions: Iterable[Decision], epoch: int) -> None:
-        """The approved decisions of a round."""
+    def approve(self, decisions: Iterable[Decision], epoch: int, written_ns: int) -> None:
+        """The approved decisions of a round, and when its record was written."""
         for decision in decisions:
             if decision.lots > 0:
                 key = (self.config.symbols[decision.symbol], decision.ts)
-                self.approved[key] = Approved(decision, epoch)
+                self.approved[key] = Approved(decision, epoch, written_ns)
 
     def advance(self, records: Iterator[Record], until: int | None) -> None:
         """Applies records up to number ``until`` (to the end when None)."""
@@ -134,13 +150,13 @@ class ReplayAccount:
             )
             for name, row in zip(self.config.symbols, self._positions, strict=True)
         }
-        since = clock_ns - MINUTE_NS
+        recent = len(self._order_ts) - bisect_right(self._order_ts, clock_ns - MINUTE_NS)
         return AccountView(
             epoch=self.operations.epoch_at(operations_seq),
             equity_micro=int(self._books["equity_micro"]) if self.opened else None,
             state=int(self.operations.state_at(operations_seq)),
             trader_leased=leased,
-            orders_last_minute=sum(1 for ts in self._order_ts if ts > since),
+            orders_last_minute=recent,
             account_seq=self.seq,
             operations_seq=operations_seq,
             recorded=None,
@@ -156,27 +172,39 @@ class ReplayAccount:
         seen = record.seen_of(OPERATIONS)
         self._unlock_until(seen)
         self._books["state"] = int(self.operations.state_at(seen))
+        closing = record.kind in (CANCELLED, ENDED)
+        if self._ending and not closing:
+            raise Difference(where, "kind", record.kind, "the session's end")
         if record.kind == OPENED:
-            opened = msgspec.json.decode(record.payload, type=Opened)
+            opened = self._decode(where, record, Opened)
             compare(where, opened.opening_micro, self.config.opening_micro, exact=True)
             self.opened = True
         elif record.kind == BAR:
-            self._bar(where, msgspec.json.decode(record.payload, type=BarEntry))
+            self._watch.settled(where, self._rules, self._positions, self._open.values())
+            self._bar(where, self._decode(where, record, BarEntry))
         elif record.kind == ORDER:
-            self._order(where, msgspec.json.decode(record.payload, type=OrderEntry), seen)
+            self._order(where, self._decode(where, record, OrderEntry), seen)
         elif record.kind == REFUSED:
-            self._refused(where, msgspec.json.decode(record.payload, type=RefusedEntry), seen)
+            self._refused(where, self._decode(where, record, RefusedEntry), seen, record.written_ns)
         elif record.kind == CANCELLED:
-            entry = msgspec.json.decode(record.payload, type=CancelledEntry)
-            self._cancelled(where, entry, seen)
+            self._cancelled(where, self._decode(where, record, CancelledEntry), seen)
         elif record.kind == ENDED:
-            ended = msgspec.json.decode(record.payload, type=EndedEntry)
+            ended = self._decode(where, record, EndedEntry)
+            if ended.status != "failed":
+                self._watch.settled(where, self._rules, self._positions, self._open.values())
             self.ended = self.ended or ended.status
         else:
             raise Difference(where, "kind", record.kind, "a kind that this version knows")
 
+    def _decode(self, where: str, record: Record, kind: type[Entry]) -> Entry:
+        """The payload; Difference when it holds more than its fields."""
+        entry = msgspec.json.decode(record.payload, type=kind)
+        if self.exact and encode(entry) != record.payload:
+            raise Difference(where, "payload", record.payload[:200], encode(entry)[:200])
+        return entry
+
     def _bar(self, where: str, recorded: BarEntry) -> None:
-        bars, locked = self._moment_of(recorded)
+        bars, locked = self._moment_of(where, recorded)
         events = self._broker.on_bars(bars)
         done = [event.order.client_order_id for event in events if isinstance(event, DoneEvent)]
         freed = 0
@@ -187,19 +215,23 @@ class ReplayAccount:
         again = settle_moment(
             self.config, self._books, self._positions, recorded.ts, bars, events, locked, freed
         )
-        # ``met`` is a copy of bars for whoever reads the record alone.
-        again = msgspec.structs.replace(again, met=recorded.met)
         compare(where, recorded, again, exact=self.exact)
+        self._marked = recorded.ts
+        self._watch.marked(self._books, recorded.ts)
         self.counts.moments += 1
         self.counts.fills += len(again.fills)
 
-    def _moment_of(self, recorded: BarEntry) -> tuple[Bars, list[int]]:
-        """The bars of the record's ts; those of earlier moments without a record are learnt."""
+    def _moment_of(self, where: str, recorded: BarEntry) -> tuple[Bars, list[int]]:
+        """The bars of the record's ts; those of the warm-up, which has no records, are learnt."""
         while self._waiting and self._waiting[0].ts < recorded.ts:
-            self._broker.on_bars(self._waiting.pop(0).bars)
+            skipped = self._waiting.pop(0)
+            if skipped.ts >= self.config.first_traded or self._broker.on_bars(skipped.bars):
+                raise Difference(where, "ts", recorded.ts, skipped.ts)
         if self._waiting and self._waiting[0].ts == recorded.ts:
             moment = self._waiting.pop(0)
             return moment.bars, moment.locked
+        if not self.rounds_done or self.counts.unlogged_moments or recorded.ts <= self._marked:
+            raise Difference(where, "ts", recorded.ts, "no round of this moment")
         # The trader died before it asked for this moment's round: its marks are all there is.
         self.counts.unlogged_moments += 1
         met = rows_to_bars(recorded.met) if recorded.met else np.zeros(0, BAR_ROW)
@@ -209,8 +241,12 @@ class ReplayAccount:
 
     def _order(self, where: str, recorded: OrderEntry, seen: int) -> None:
         if recorded.origin == DECISION:
+            self._watch.settled(where, self._rules, self._positions, self._open.values())
             again = self._decided(where, recorded.symbol, recorded.ts, seen, fresh=True)
         else:
+            self._watch.closes(
+                where, recorded.symbol, self._rules, self._positions, self._open.values()
+            )
             again = self._rules.close(
                 recorded.symbol, recorded.ts, recorded.code, self._books, self._positions
             )
@@ -222,20 +258,36 @@ class ReplayAccount:
         self._broker.submit(broker_order(recorded))
         self.counts.orders += 1
 
-    def _refused(self, where: str, recorded: RefusedEntry, seen: int) -> None:
+    def _refused(self, where: str, recorded: RefusedEntry, seen: int, written_ns: int) -> None:
         again: OrderEntry | RefusedEntry
+        key = (recorded.symbol, recorded.ts)
         if recorded.code == Code.NO_APPROVAL.name and recorded.lots == 0:
+            if key in self.approved:
+                raise Difference(where, "code", recorded.code, "there is an approval")
             again = refusal(recorded.symbol, recorded.ts, 0, 0, Code.NO_APPROVAL, 0, 0)
         elif recorded.epoch == 0:  # Of no approval: an operator's order.
+            self._watch.closes(
+                where, recorded.symbol, self._rules, self._positions, self._open.values()
+            )
             again = self._rules.close(
                 recorded.symbol, recorded.ts, "", self._books, self._positions
             )
         else:
+            self._watch.settled(where, self._rules, self._positions, self._open.values())
             expired = recorded.code == Code.EXPIRED.name
-            self.counts.expired += expired
+            if expired:
+                self._check_expired(where, key, written_ns)
             again = self._decided(where, recorded.symbol, recorded.ts, seen, fresh=not expired)
         compare(where, recorded, again, exact=True)
         self.counts.refused += 1
+
+    def _check_expired(self, where: str, key: tuple[str, int], written_ns: int) -> None:
+        """An approval may only have expired when its time had passed, by the writers' clocks."""
+        found = self.approved.get(key)
+        waited_s = (written_ns - found.written_ns) / 1e9 if found else 0.0
+        if waited_s < self.config.approval_ttl_s - CLOCK_SLACK_S:
+            raise Difference(where, "code", "EXPIRED", f"{waited_s:.1f} s after its approval")
+        self.counts.expired += 1
 
     def _decided(
         self, where: str, symbol: str, ts: int, seen: int, *, fresh: bool
@@ -269,8 +321,11 @@ class ReplayAccount:
         if order is None or not self._broker.cancel(recorded.client_order_id):
             raise Difference(where, "order", recorded.client_order_id, "no open order")
         halted = self.operations.state_at(seen) == TradingState.HALTED
-        if recorded.why == "halted" and not halted:
-            raise Difference(where, "why", "halted", "trading was not halted")
+        if recorded.why == HALTED_WHY and not halted:
+            raise Difference(where, "why", recorded.why, "trading was not halted")
+        if recorded.why not in (HALTED_WHY, ENDED_WHY):
+            raise Difference(where, "why", recorded.why, f"{HALTED_WHY} or {ENDED_WHY}")
+        self._ending = self._ending or recorded.why == ENDED_WHY
         let_go(self._positions[self._numbers[order.symbol]], order.side, order.lots)
         self._books["reserved_micro"] -= order.reserved_micro
         self.counts.cancelled += 1
@@ -282,5 +337,15 @@ class ReplayAccount:
             self._next_unlock = next(self._unlocks, None)
 
     def unanswered(self) -> list[tuple[str, int]]:
+        """Approved decisions of moments that the trader closed, which became nothing.
+
+        A trader without a feed marks no moment; one that failed may have left its last one open.
+        """
+        last = self._marked if self.ended == "failed" else self._marked + 1
+        open_ = self.approved.keys() - self._answered
+        return sorted(key for key in open_ if key[1] < last)
+
+    @property
+    def without_order(self) -> int:
         """Approved decisions that became neither an order nor a refusal."""
-        return sorted(self.approved.keys() - self._answered)
+        return len(self.approved.keys() - self._answered)

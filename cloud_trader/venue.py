@@ -6,8 +6,9 @@ trading and backtests share these functions.
 
 Latency: an order meets the symbol's next bar at the earliest. It meets a bar only when at least
 ``latency_bars`` of its symbol's bars have begun since the decision, and when the bar began at or
-after decision + ``latency_ns``. A bar begins when the one before it ended: with bars alone nobody
-knows the price in the middle of one, so an order that arrives there waits for the next open.
+after decision + ``latency_ns``. A bar of time begins its length ``bar_ns`` before its close, any
+other (``bar_ns`` 0) when the one before it ended. With bars alone nobody knows the price in the
+middle of one, so an order that arrives there waits for the next open.
 """
 
 from __future__ import annotations
@@ -82,14 +83,15 @@ def read_bar(tape, bar):
 
 
 @lean_njit
-def meet_bar(costs, tape, order, bar, latency_bars, latency_ns, micro_per_tick):
+def meet_bar(costs, tape, order, bar, latency_bars, latency_ns, bar_ns, micro_per_tick):
     """One bar of the symbol of a ``RESTING`` order, before ``read_bar``.
 
     Returns (met, lots, price_ticks, fee_micro). An order that met its bar is at its end: what did
     not fill has expired.
     """
     order.waited += 1
-    if order.waited < latency_bars or (latency_ns > 0 and tape.ts < order.decided_ts + latency_ns):
+    begins = tape.ts if bar_ns == 0 else max(tape.ts, bar.ts - bar_ns)
+    if order.waited < latency_bars or (latency_ns > 0 and begins < order.decided_ts + latency_ns):
         return False, 0, 0, 0
     lots, price, fee = next_bar_fill(
         costs,

@@ -19,9 +19,11 @@ from rich.console import Console
 
 from actors.registry import AGENTS
 from actors.sizing import SizingParams
+from cluster.fingerprint import ROOT, code_hash
 from cluster.home import Home
 from cluster.plan import (
     COSTS,
+    DAY_NS,
     HORIZON,
     OPENING_CASH,
     WARM_UP_DATES,
@@ -29,7 +31,10 @@ from cluster.plan import (
     plan_session,
 )
 from cluster.settings import load_cluster
+from data.clocks import Clock, ClockKind
 from data.errors import InputError
+from data.feed import Feed
+from data.jit_cache import FLOORS
 from data.money import to_micro
 from tuning.backtesting import BacktestParams, backtest
 from tuning.fit_models import fit_models
@@ -38,6 +43,8 @@ if TYPE_CHECKING:
     from tuning.backtest_result import Result
 
 NS_PER_MS = 1_000_000
+SESSION_NS = 23_400_000_000_000  # 6.5 hours
+TRADING_DAYS_AT_MOST = 300
 # A report reads every vote of every decision; above this its arrays would not fit a small machine.
 MOST_REPORTED = 3_000_000
 
@@ -104,15 +111,30 @@ def run_backtest(options: BacktestOptions) -> int:
         micro_per_tick=plan.feed.micro_per_tick,
         latency_bars=bars_waited,
         latency_ns=waited_ns,
+        bar_ns=bar_length(plan.feed),
         without=options.without,
         locks=plan.feed.quarantined_at,
         keep=("orders", "weights", "decisions", "votes") if options.report else (),
+        keep_equity=options.report,
     )
     started = time.monotonic()
     result = backtest(bars, params, plan.limits, COSTS)
     timings.run = time.monotonic() - started
     _show(options, plan, result, home, timings, time.monotonic() - began)
     return 0
+
+
+def bar_length(feed: Feed) -> int:
+    """Nanoseconds from a bar's open to its close; 0 when its clock does not say.
+
+    A daily bar of a market that closes is a session of the New York Stock Exchange long: what
+    matters is that it opens long after any latency in milliseconds.
+    """
+    clock = Clock.parse(feed.clock)
+    if clock.kind is not ClockKind.TIME:
+        return 0
+    closes = clock.size == DAY_NS and feed.bars_per_year < TRADING_DAYS_AT_MOST
+    return SESSION_NS if closes else clock.size
 
 
 def parse_latency(text: str) -> tuple[int, int]:
@@ -139,9 +161,21 @@ def parse_without(text: str | None) -> tuple[str, ...]:
 
 
 def _name(options: BacktestOptions, plan: Plan) -> str:
-    """The same data, options and limits give the same name."""
-    parts = (options.seed, options.warm_up, options.latency, sorted(options.without),
-             plan.feed.content_hash, plan.first_traded, plan.limits.model_dump_json())  # fmt: skip
+    """The same data, options, limits and code give the same name."""
+    feed = plan.feed
+    parts = (
+        options.seed,
+        options.warm_up,
+        options.latency,
+        sorted(options.without),
+        COSTS,
+        feed.content_hash,
+        feed.symbols,
+        plan.first_traded,
+        plan.limits.model_dump_json(),
+        hashlib.sha256(plan.fit_bars.tobytes()).hexdigest(),
+        code_hash(ROOT, FLOORS[:-1]),
+    )
     return "b" + hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 

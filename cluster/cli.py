@@ -49,7 +49,9 @@ def run_command(
     symbols: Annotated[
         str | None, typer.Option("--symbols", help="Comma-separated; all of the data when absent.")
     ] = None,
-    speed: Annotated[str, typer.Option("--speed", help="Traded dates per second, or max.")] = "max",
+    speed: Annotated[
+        str, typer.Option("--speed", help="Traded moments per second, or max.")
+    ] = "max",
     seed: Annotated[int, typer.Option("--seed", help="Seed of model training.", min=0)] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object as the last line of stdout.")
@@ -59,7 +61,7 @@ def run_command(
         typer.Option("--data", metavar="PATH|NAME", help="A file of bars or a table of the lake."),
     ] = None,
 ) -> None:
-    """Run a paper-trading session of the whole cluster on recorded daily bars."""
+    """Run a paper-trading session of the whole cluster on recorded bars."""
     from cluster.run import RunOptions, run
 
     raise typer.Exit(
@@ -116,7 +118,8 @@ def backtest(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of model training.", min=0)] = 0,
     report: Annotated[
-        bool, typer.Option("--report/--no-report", help="Write the HTML report, or keep nothing.")
+        bool,
+        typer.Option("--report/--no-report", help="Write the HTML report, or keep nothing."),
     ] = True,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object as the last line of stdout.")

@@ -23,19 +23,19 @@ def fingerprint() -> dict[str, str]:
         "code": code_hash(ROOT),
         "lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "absent",
         "python": platform.python_version(),
-        "numba": version("numba"),
+        "numba": f"{version('numba')} llvmlite {version('llvmlite')} numpy {version('numpy')}",
         "cpu": f"{binding.get_host_cpu_name()} {_short_hash(features)}",
         "libm": " ".join(platform.libc_ver()),
     }
 
 
-def code_hash(root: Path) -> str:
+def code_hash(root: Path, floors: tuple[str, ...] = RECORDING) -> str:
     """SHA-256 over names and contents of every module that a session's records come from.
 
     Reports, tuning and the command line stand above: they decide nothing in a session.
     """
     digest = hashlib.sha256()
-    for path in sorted(path for floor in RECORDING for path in (root / floor).rglob("*.py")):
+    for path in sorted(path for floor in floors for path in (root / floor).rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

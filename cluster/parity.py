@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
+from psycopg import IsolationLevel
 from rich.console import Console
 
 from cloud_trader.difference import Difference
@@ -15,7 +16,7 @@ from cluster.settings import load_cluster
 from cluster.verify import chosen_session
 from data.errors import InputError
 from data.store import connect
-from tuning.parity import check_parity
+from tuning.parity import NotComparable, check_parity
 
 
 def parity(session: str) -> int:
@@ -25,10 +26,12 @@ def parity(session: str) -> int:
     home = Home(settings.home)
     with database(settings, home, "read") as url, connect(url, name="sapphire-parity") as link:
         config = chosen_session(link, session)
+        link.isolation_level = IsolationLevel.REPEATABLE_READ
         try:
-            counts = check_parity(link, config)
-        except ValueError as error:
-            raise InputError(f"{error}: nothing to compare") from error
+            with link.transaction():
+                counts = check_parity(link, config)
+        except NotComparable as error:
+            raise InputError(str(error)) from error
         except Difference as difference:
             print(f"DIFFERENCE in session {config.session_id}: {difference}", file=sys.stderr)
             for part in differing(config.fingerprint, fingerprint()):

@@ -71,6 +71,7 @@ def _show(config: SessionConfig, found: Findings, parts: list[str], seconds: flo
         "failed votes": found.absent["failed"],
         "rounds without a lease": found.unleased,
         "expired approvals": account.expired,
+        "approvals without an order": found.without_order,
         "cancelled orders": account.cancelled,
         "unlocked symbols": account.unlocked,
         "moments without a round": account.unlogged_moments,

@@ -36,7 +36,7 @@ class SessionState:
         self.config = config
         self.agents = tuple(agents)
         self.params = PoolParams(**config.pool)
-        self.pool = PoolState.fresh(len(agents), len(config.symbols))
+        self.pool = PoolState.fresh(len(agents), len(config.symbols), self.params)
         self.last_ts = np.zeros(len(config.symbols), np.int64)
         self.last_round = 0
 

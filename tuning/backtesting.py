@@ -25,7 +25,7 @@ from data.errors import InputError
 from data.money import MICRO
 from data.news import News
 from tuning.backtest_result import Result
-from tuning.bar_check import check_bars
+from tuning.bar_check import check_bars, most_waiting
 from tuning.loop import run_segment
 from tuning.loop_account import cancel
 from tuning.loop_state import (
@@ -67,6 +67,7 @@ class BacktestParams:
     micro_per_tick: int = 100
     latency_bars: int = 1  # an order meets the n-th bar of its symbol after the decision
     latency_ns: int = 0  # and none that began before decision + this
+    bar_ns: int = 0  # length of the bars, 0 when unknown: then each begins where the last ended
     without: tuple[str, ...] = ()  # agents that are left out
     locks: Sequence[tuple[int, int]] = ()  # (ts, symbol) of quarantined bars
     news: Sequence[News] = ()
@@ -81,7 +82,7 @@ class BacktestParams:
         odd = [name for name in self.keep if name not in KEEPABLE]
         if odd:
             raise InputError(f"keep {', '.join(odd)}: choose of {', '.join(KEEPABLE)}")
-        if self.latency_bars < 1 or self.latency_ns < 0:
+        if self.latency_bars < 1 or min(self.latency_ns, self.bar_ns) < 0:
             raise InputError("latency: at least 1 bar, and 0 ms or more")
         if not self.symbols or self.opening_micro <= 0 or self.micro_per_tick <= 0:
             raise InputError("a backtest needs a symbol, cash, and a tick that is worth something")
@@ -130,7 +131,7 @@ class Run:
         symbols = len(params.symbols)
         starts = self._starts = moment_starts(bars)
         widest = int(np.diff(np.append(starts, len(bars))).max(initial=1))
-        capacity = _most_waiting(self._bars, symbols, params.latency_bars, params.latency_ns)
+        capacity = most_waiting(self._bars, symbols, params.latency_bars, params.latency_ns)
         news_ts, news_score, news_counts = _news_arrays(params.news, symbols)
         self._setup = Setup(
             limits=limits.record(),
@@ -141,6 +142,7 @@ class Run:
             micro_per_tick=params.micro_per_tick,
             latency_bars=params.latency_bars,
             latency_ns=params.latency_ns,
+            bar_ns=params.bar_ns,
             heard=np.array([spec.name not in params.without for spec in AGENTS], np.int64),
             locks=np.array(sorted(params.locks), np.int64).reshape(-1, 2),
             news_ts=news_ts,
@@ -167,8 +169,13 @@ class Run:
         self._row = 0
 
     def advance(self, row: int) -> None:
-        """Goes on up to bar ``row`` (exclusive), which must begin a moment or be the end."""
+        """Goes on up to bar ``row`` (exclusive), which must begin a moment or be the end.
+
+        ValueError for a row behind the one reached: what was stepped is not stepped again.
+        """
         bars = self._bars
+        if not self._row <= row <= len(bars):
+            raise ValueError(f"bar {row}: the run stands at {self._row} of {len(bars)}")
         if 0 < row < len(bars) and bars["ts"][row] == bars["ts"][row - 1]:
             raise ValueError(f"bar {row} is in the middle of its moment")
         for start, stop, models in self._segments(self._row, row):
@@ -199,6 +206,8 @@ class Run:
         rounds = int(state.counts[ROUNDS])
         self._row = int(self._starts[rounds]) if rounds < len(self._starts) else len(self._bars)
         self.state = state.copy()
+        while 0 < len(self._orders) < state.counts[LOG_ROWS]:
+            self._orders, self._fills = _longer(self._orders), _longer(self._fills)
 
     def result(self) -> Result:
         """What came out so far, the orders that still wait taken back; the run itself can go on."""
@@ -240,20 +249,6 @@ def _checked(params: Mapping[str, np.ndarray]) -> Models:
         except ValueError as error:
             raise InputError(f"models: {error}") from None
     return models
-
-
-def _most_waiting(bars: Bars, symbols: int, latency_bars: int, latency_ns: int) -> int:
-    """Room for all orders that may be open at once: one decision a bar, for as long as it waits.
-
-    Beside them each symbol may have an operator's order.
-    """
-    room = symbols * (latency_bars + 3) + 16
-    if latency_ns > 0:
-        for symbol in range(symbols):
-            ts = bars["ts"][bars["symbol"] == symbol]
-            within = np.searchsorted(ts, ts + latency_ns, "right") - np.arange(len(ts))
-            room += int(within.max(initial=0))
-    return room
 
 
 def _longer(log: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from data.compiled import lean_njit
 from data.errors import InputError
 
 # What may be wrong, in the order in which it is told.
-_SYMBOL, _PRICE, _HIGH, _LOW, _VOLUME, _ORDER = range(6)
+_SYMBOL, _PRICE, _HIGH, _LOW, _VOLUME, _ORDER, _TIME = range(7)
 _PROBLEMS = (
     "names no symbol",
     "has a price that is not above 0",
@@ -19,6 +19,7 @@ _PROBLEMS = (
     "has a low above its prices",
     "has a negative volume",
     "is out of order",
+    "is not later than 1970-01-01",
 )
 
 
@@ -45,7 +46,7 @@ def check_bars(bars: Bars, symbols: int) -> Moments:
 
 @lean_njit
 def look_at_bars(bars, symbols, first):
-    """Writes the first row of each problem to ``first`` (6,), where there is one.
+    """Writes the first row of each problem to ``first`` (7,), where there is one.
 
     Returns (moments, bars of the widest moment), which mean something when all is in order.
     """
@@ -62,6 +63,8 @@ def look_at_bars(bars, symbols, first):
             _note(first, _LOW, i)
         if bar.volume < 0:
             _note(first, _VOLUME, i)
+        if bar.ts <= 0:
+            _note(first, _TIME, i)
         if i > 0 and bar.ts == bars[i - 1].ts:
             width += 1
             if bar.symbol <= bars[i - 1].symbol:
@@ -79,3 +82,17 @@ def look_at_bars(bars, symbols, first):
 def _note(first, problem, row):
     if first[problem] < 0:
         first[problem] = row
+
+
+def most_waiting(bars: Bars, symbols: int, latency_bars: int, latency_ns: int) -> int:
+    """Room for all orders that may be open at once: one decision a bar, for as long as it waits.
+
+    Beside them each symbol may have an operator's order.
+    """
+    room = symbols * (latency_bars + 3) + 16
+    if latency_ns > 0:
+        for symbol in range(symbols):
+            ts = bars["ts"][bars["symbol"] == symbol]
+            within = np.searchsorted(ts, ts + latency_ns, "right") - np.arange(len(ts))
+            room += int(within.max(initial=0))
+    return room

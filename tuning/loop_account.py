@@ -151,6 +151,7 @@ def meet(setup, state, scratch, orders, fills, bars):
                 bars[at],
                 setup.latency_bars,
                 setup.latency_ns,
+                setup.bar_ns,
                 setup.micro_per_tick,
             )
         if not met:

@@ -103,6 +103,7 @@ class Setup(NamedTuple):
     micro_per_tick: int
     latency_bars: int
     latency_ns: int
+    bar_ns: int  # length of a bar of time, 0 for another clock
     heard: Ints  # (n,) 0 for an agent that is left out
     locks: Ints  # (k, 2) ts and symbol of quarantined bars, by ts
     news_ts: Ints  # (q,) grouped by symbol, by (ts, id) inside

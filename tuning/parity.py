@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -64,6 +65,11 @@ from tuning.loop_state import (
     VERDICT,
 )
 from tuning.loop_state import REFUSED as REFUSED_STATUS
+
+
+class NotComparable(Exception):
+    """The session is of a kind that no backtest can be compared with; says why."""
+
 
 EVERYTHING = ("orders", "weights", "decisions", "votes", "evidence")
 
@@ -125,7 +131,15 @@ def _recorded(connection: psycopg.Connection, config: SessionConfig) -> Recorded
             inputs.append(input_decoder.decode(logged.input))
             outputs.append(output_decoder.decode(logged.output))
     if not inputs:
-        raise ValueError(f"session {config.session_id} has no closed round")
+        raise NotComparable(f"session {config.session_id} has no closed round")
+    stamps = [{row[0] for row in given.bars} for given in inputs]
+    moments = [given.ts for given in inputs]
+    plain = all(len(ts) == 1 for ts in stamps) and all(a < b for a, b in pairwise(moments))
+    if config.mode != "historical" or not plain:
+        raise NotComparable(
+            f"session {config.session_id} is no run over recorded bars, one round a moment:"
+            " 'sapphire replay' checks it"
+        )
     return Recorded(inputs, outputs)
 
 
@@ -190,9 +204,13 @@ def _compare_account(
         for i, (recorded, again) in enumerate(zip(theirs, ours, strict=False)):
             compare(f"{where}, number {i + 1}", recorded, again, exact=True)
         compare(f"number of {where}", len(theirs), len(ours), exact=True)
-    equity = dict(zip(result.ts.tolist(), result.equity_micro.tolist(), strict=True))
-    for ts, micro in account.equity.items():
-        compare(f"moment {ts}, equity_micro", micro, equity.get(ts), exact=True)
+    traded = result.ts >= config.first_traded
+    equity = dict(
+        zip(result.ts[traded].tolist(), result.equity_micro[traded].tolist(), strict=True)
+    )
+    for ts in sorted(equity.keys() | account.equity.keys()):
+        compare(f"moment {ts}, equity_micro", account.equity.get(ts), equity.get(ts), exact=True)
+    compare("books at the end", account.books, _books_of(config, result), exact=True)
     counts.orders = sum("status" in order for order in account.orders)
     counts.fills, counts.moments = len(account.fills), len(account.equity)
 
@@ -204,6 +222,20 @@ class _Account:
     orders: list[dict[str, Any]] = field(default_factory=list)
     fills: list[dict[str, Any]] = field(default_factory=list)
     equity: dict[int, int] = field(default_factory=dict)
+    books: dict[str, Any] = field(default_factory=dict)  # after the last moment
+
+
+def _books_of(config: SessionConfig, result: Result) -> dict[str, Any]:
+    books, held = result.state.books[0], result.state.positions
+    names = ("cash_micro", "equity_micro", "peak_micro", "day", "day_open_micro")
+    return {
+        **{name: int(books[name]) for name in names},
+        "positions": {
+            symbol: int(row["lots"])
+            for symbol, row in sorted(zip(config.symbols, held, strict=True), key=lambda x: x[0])
+            if row["lots"]
+        },
+    }
 
 
 def _read_account(records: Iterable[Record]) -> _Account:
@@ -229,6 +261,14 @@ def _read_account(records: Iterable[Record]) -> _Account:
         elif record.kind == BAR:
             entry = msgspec.json.decode(record.payload, type=BarEntry)
             account.equity[entry.ts] = entry.equity_micro
+            account.books = {
+                "cash_micro": entry.cash_micro,
+                "equity_micro": entry.equity_micro,
+                "peak_micro": entry.peak_micro,
+                "day": entry.day,
+                "day_open_micro": entry.day_open_micro,
+                "positions": entry.positions,
+            }
             for closed in entry.closed:
                 by_id[closed.client_order_id] |= {
                     "status": closed.status,

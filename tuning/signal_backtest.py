@@ -17,7 +17,7 @@ from actors.pool_state import Ints
 from data.bars import Bars
 from data.errors import InputError
 from data.money import MICRO, PPM
-from tuning.bar_check import check_bars
+from tuning.bar_check import check_bars, most_waiting
 from tuning.loop_account import cancel
 from tuning.loop_state import (
     FILL_LOG,
@@ -55,6 +55,7 @@ class EmaCross:
     micro_per_tick: int = 100
     latency_bars: int = 1
     latency_ns: int = 0
+    bar_ns: int = 0  # length of the bars, 0 when unknown
     keep_orders: bool = True  # and fills
     keep_equity: bool = True
 
@@ -114,12 +115,12 @@ def ema_cross_backtest(
         micro_per_tick=params.micro_per_tick,
         latency_bars=params.latency_bars,
         latency_ns=params.latency_ns,
+        bar_ns=params.bar_ns,
         fast=float(params.fast),
         slow=float(params.slow),
         fraction_ppm=round(params.fraction * PPM),
     )
-    # An order of each symbol, and one of the operator; by time alone an order may wait for long.
-    capacity = 2 * params.symbols + 16
+    capacity = most_waiting(bars, params.symbols, params.latency_bars, params.latency_ns)
     state = fresh_signal(params.symbols, params.opening_micro, capacity)
     scratch = signal_scratch(params.symbols, capacity)
     equity = np.zeros(moments.number if params.keep_equity else 0, np.int64)

@@ -29,7 +29,7 @@ from data.compiled import inline_njit, lean_njit
 from data.features import ema_step
 from data.money import floor_ppm
 from tuning.loop_account import has_room, meet, submit, watch_drawdown
-from tuning.loop_state import COUNTS, DECISION_ORDER, ROUNDS
+from tuning.loop_state import COUNTS, DECISION_ORDER, HALT_TS, NEVER, ROUNDS
 
 SEEN, FAST, SLOW = range(3)
 
@@ -42,6 +42,7 @@ class SignalSetup(NamedTuple):
     micro_per_tick: int
     latency_bars: int
     latency_ns: int
+    bar_ns: int
     fast: float  # bars
     slow: float
     fraction_ppm: int  # of equity, in a new position
@@ -72,6 +73,8 @@ def fresh_signal(symbols: int, opening_micro: int, capacity: int) -> SignalState
     """The memory of a loop that has seen nothing."""
     books = np.zeros(1, BOOKS)
     books[0] = opened_books(opening_micro)
+    counts = np.zeros(COUNTS, np.int64)
+    counts[HALT_TS] = NEVER
     return SignalState(
         averages=np.zeros((symbols, 3)),
         tape=np.zeros(symbols, TAPE),
@@ -79,7 +82,7 @@ def fresh_signal(symbols: int, opening_micro: int, capacity: int) -> SignalState
         positions=np.zeros(symbols, POSITION),
         resting=np.zeros(capacity, RESTING),
         recent=np.zeros(1, np.int64),
-        counts=np.zeros(COUNTS, np.int64),
+        counts=counts,
     )
 
 
@@ -98,7 +101,8 @@ def follow_signal(setup, state, scratch, orders, bar):
     """Takes the bar into both averages; long above, flat otherwise.
 
     An entry is sized at the worst price that it may get, so that all of the equity never overdraws
-    the cash; what a refused or expired order left undone is asked for again at the next bar.
+    the cash. An entry that was refused is asked for again at the next bar, one that filled in part
+    is left as it is; an exit is asked for until nothing is held.
     """
     averages = state.averages[bar.symbol]
     seen = averages[SEEN] + 1.0

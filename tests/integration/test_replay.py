@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,25 +12,31 @@ import numpy as np
 import psycopg
 import pytest
 from support import (
+    Cell,
     Edit,
     GateInProcess,
     House,
     TableLog,
     Voters,
+    by_moment,
     limits,
     migrated,
     open_gate,
     open_session,
     random_bars,
     rechain,
+    request_body,
     run_session,
     save_models,
 )
 
 from actors.contract import Status
+from cloud_trader.account_store import AccountStore
 from cloud_trader.control import EVERYWHERE, set_state, unlock
 from cloud_trader.difference import Difference
+from cloud_trader.lease import TraderLease
 from cloud_trader.replay import Findings, replay_session
+from cloud_trader.trader import Trader
 from cloud_trader.verification import verify_session
 from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.fingerprint import fingerprint
@@ -37,6 +44,8 @@ from cluster.home import Home
 from cluster.replay import replay
 from data.journal import account_chain
 from data.records import SessionConfig
+from data.store import connect
+from serve_apps.coordinator import Decider
 from tuning.parity import check_parity
 
 pytestmark = pytest.mark.integration
@@ -165,6 +174,90 @@ def test_a_drawdown_replays_and_has_parity(postgres: EmbeddedPostgres, home: Hom
     assert counts.orders == found.account.orders
 
 
+@pytest.mark.parametrize("part", ["everything", "the closing orders"])
+def test_a_drawdown_that_nobody_acted_on_is_found(
+    postgres: EmbeddedPostgres, home: Home, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """A trader whose code skips what MAX_DRAWDOWN demands, or the flatten alone."""
+    if part == "everything":
+        monkeypatch.setattr(Trader, "_watch_drawdown", lambda *_: None)
+    else:
+        monkeypatch.setattr(Trader, "_flatten", lambda *_: None)
+    with migrated(postgres, home) as house:
+        risk = limits(min_weight_share=0.2, max_drawdown=0.002)
+        config = open_session(
+            house, risk=risk, models=save_models(house), first_traded=STAMPS[WARM]
+        )
+        run_session(house, config, BARS, GateInProcess(open_gate(house)))
+        with house.connect() as link:
+            verify_session(link, config)
+        with pytest.raises(Difference, match=r"HALTED at|closing orders"):
+            replayed(house, config)
+
+
+def test_a_session_of_requests_without_a_feed_replays(
+    postgres: EmbeddedPostgres, home: Home
+) -> None:
+    """As under ``sapphire up``: the trader stands by, and what is approved stays unordered."""
+    with migrated(postgres, home) as house:
+        config = open_session(
+            house, risk=LOOSE, models=save_models(house), first_traded=STAMPS[WARM]
+        )
+        accounts, lease = _standing_by(house, config)
+        cell = Cell(house, Voters(TableLog(house.roles.read)), GateInProcess(open_gate(house)))
+
+        async def ask() -> None:
+            async with cell.running():
+                decider = Decider(cell.engine, cell.store)
+                for bars in by_moment(BARS):
+                    await decider.decide(request_body(config, bars))
+
+        asyncio.run(ask())
+        accounts.end("stopped", "no feed", lease.holder)
+        found = replayed(house, config)
+    assert found.rounds == LENGTH
+    assert found.account.moments == 0
+    assert found.without_order > 0
+    assert found.unanswered == []
+
+
+def _standing_by(house: House, config: SessionConfig) -> tuple[AccountStore, TraderLease]:
+    lease = TraderLease(house.roles.trader, config.account, 600.0)
+    assert lease.acquire()
+    accounts = AccountStore(connect(house.roles.trader, name="test-trader"), config)
+    accounts.open(lease.holder)
+    return accounts, lease
+
+
+def test_a_trader_that_failed_after_an_approval_replays(
+    postgres: EmbeddedPostgres, home: Home
+) -> None:
+    """The answer to its last request was lost; a session beside it changes nothing."""
+    with migrated(postgres, home) as house:
+        other = open_session(house, risk=LOOSE, first_traded=STAMPS[-1])
+        run_session(house, other, BARS[:40], GateInProcess(open_gate(house)))
+        config = open_session(
+            house, risk=LOOSE, models=save_models(house), first_traded=STAMPS[WARM]
+        )
+
+        def after(ts: int) -> None:
+            with house.connect() as link:
+                row = link.execute(
+                    "SELECT count(*) FROM approval WHERE session_id = %s AND ts = %s",
+                    (config.session_id, ts),
+                ).fetchone()
+            if row is not None and row[0] and ts > STAMPS[WARM + 10]:
+                raise ConnectionError("the answer was lost")
+
+        with pytest.raises(ConnectionError):
+            run_session(house, config, BARS, GateInProcess(open_gate(house)), after=after)
+        found = replayed(house, config)
+        assert replayed(house, other).rounds == 20
+    assert found.unanswered == []
+    assert found.without_order > 0
+    assert found.account.orders > 0
+
+
 # -- somebody who knows the code forges a record and every hash after it --------------------
 
 Forge = Callable[[psycopg.Connection, SessionConfig], tuple[str, int, Edit]]
@@ -232,6 +325,30 @@ def refusal_code(body: dict[str, Any]) -> None:
     body["code"] = "CASH"
 
 
+def met_bar(body: dict[str, Any]) -> None:
+    body["met"][0][2] += 1
+
+
+def clock(body: dict[str, Any]) -> None:
+    body["clock_ns"] += 1
+
+
+def model(body: dict[str, Any]) -> None:
+    body["models"].popitem()
+
+
+def bonus(body: dict[str, Any]) -> None:
+    body["bonus"] = 17
+
+
+def moved(body: dict[str, Any]) -> None:
+    body["ts"] -= 1
+
+
+def never_mind(body: dict[str, Any]) -> None:
+    body["why"] = "never mind"
+
+
 FORGERIES: dict[str, tuple[Forge, str]] = {
     "the last bit of a vote": (lambda link, _: ("cell/0", _output(link), vote), r"votes\[0\]\[2\]"),
     "evidence": (lambda link, _: ("cell/0", _output(link), evidence), r"evidence\[1\]\[0\]"),
@@ -245,6 +362,21 @@ FORGERIES: dict[str, tuple[Forge, str]] = {
     ),
     "equity": (lambda link, c: (*_record(link, c, "kind = 'bar' AND seq > 20"), equity), "equity"),
     "an order": (lambda link, c: (*_record(link, c, "kind = 'order'"), order_lots), "lots"),
+    "a bar that was met": (
+        lambda link, c: (*_record(link, c, "kind = 'bar' AND payload LIKE '%%fill_id%%'"), met_bar),
+        r"met\[0\]\[2\]",
+    ),
+    "the session clock": (lambda link, _: ("cell/0", _output(link) - 1, clock), "clock_ns"),
+    "a model in force": (lambda link, _: ("cell/0", _output(link) - 1, model), "models"),
+    "one more field": (lambda link, c: (*_record(link, c, "kind = 'bar'"), bonus), "payload"),
+    "a moment's time": (
+        lambda link, c: (*_record(link, c, "kind = 'bar' AND seq > 20"), moved),
+        "no round of this moment|ts",
+    ),
+    "why an order was taken back": (
+        lambda link, c: (*_record(link, c, "kind = 'cancelled'"), never_mind),
+        "never mind",
+    ),
     "a refusal": (lambda link, c: (*_record(link, c, "kind = 'refused'"), refusal_code), "code"),
 }
 

@@ -47,7 +47,7 @@ def met_at(decided: int, bars: list[int], latency_bars: int, latency_ns: int) ->
     order, tape = resting(decided), np.zeros(1, TAPE)[0]
     for ts in bars:
         one = bar(ts)
-        if ts > decided and meet_bar(FREE, tape, order, one, latency_bars, latency_ns, 100)[0]:
+        if ts > decided and meet_bar(FREE, tape, order, one, latency_bars, latency_ns, 0, 100)[0]:
             return ts
         read_bar(tape, one)
     return None
@@ -79,11 +79,11 @@ def test_the_bar_that_an_order_meets(
 
 def test_an_order_fills_once_at_the_open_and_its_rest_is_gone() -> None:
     tape = tape_of(bar(1))
-    met = meet_bar(FREE, tape, resting(1, lots=500), bar(2, volume=1_000), 1, 0, 100)
+    met = meet_bar(FREE, tape, resting(1, lots=500), bar(2, volume=1_000), 1, 0, 0, 100)
     assert met == (True, 100, 1_000, 0)  # A tenth of the volume; 3 bp of 1000 round to nothing.
-    beyond = meet_bar(FREE, tape, resting(1, limit_ticks=999), bar(2), 1, 0, 100)
+    beyond = meet_bar(FREE, tape, resting(1, limit_ticks=999), bar(2), 1, 0, 0, 100)
     assert beyond == (True, 0, 0, 0)
-    waits = meet_bar(FREE, tape, resting(1), bar(2), 2, 0, 100)
+    waits = meet_bar(FREE, tape, resting(1), bar(2), 2, 0, 0, 100)
     assert waits == (False, 0, 0, 0)
 
 
@@ -94,7 +94,7 @@ def test_the_spread_is_that_of_the_last_quote() -> None:
     assert known_spread_bps(FREE, tape_of(quoted, bar(2))) == 3.0, "a quote does not live on"
     crossed = bar(2, bid=1_010, ask=990)
     assert known_spread_bps(FREE, tape_of(crossed)) == 3.0
-    price = meet_bar(FREE, tape_of(quoted), resting(1), bar(2, bid=1, ask=5), 1, 0, 100)[2]
+    price = meet_bar(FREE, tape_of(quoted), resting(1), bar(2, bid=1, ask=5), 1, 0, 0, 100)[2]
     assert price == 1_010, "the quote at the end of the filling bar is not known at its open"
 
 
