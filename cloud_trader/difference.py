@@ -38,6 +38,16 @@ def compare(where: str, recorded: Any, recomputed: Any, *, exact: bool) -> None:
             raise Difference(where, field or "value", a, b)
 
 
+def check_payload(where: str, payload: bytes, entry: object) -> None:
+    """Raises Difference when a payload holds anything besides the fields it was decoded to."""
+    again = encode(entry)
+    if again == payload:
+        return
+    at = next((i for i, (a, b) in enumerate(zip(payload, again, strict=False)) if a != b), 0)
+    at = at or min(len(payload), len(again))
+    raise Difference(where, f"payload, byte {at}", payload[at : at + 40], again[at : at + 40])
+
+
 def _leaves(a: Any, b: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
     """(path, a's value, b's value) of all leaves; where shapes differ, the whole branch is one."""
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():

@@ -24,7 +24,7 @@ from actors.checks import Code
 from actors.contract import AgentSpec, Floats, Status, no_params
 from actors.gate import Rules, judge_round
 from actors.registry import AGENTS
-from cloud_trader.difference import Difference, compare
+from cloud_trader.difference import Difference, check_payload, compare
 from cloud_trader.operations_log import OperationsLog
 from cloud_trader.replay_account import AccountCounts, Moment, ReplayAccount
 from data.journal import OPERATIONS, Record, account_chain, cell_chain, read_chain
@@ -32,7 +32,6 @@ from data.records import (
     RoundInput,
     RoundOutput,
     SessionConfig,
-    encode,
     input_decoder,
     output_decoder,
     rows_to_bars,
@@ -145,8 +144,8 @@ class _Replay:
     def _input(self, where: str, record: Record) -> RoundInput:
         """The record; what of it follows from the session and the bars must do so."""
         given = input_decoder.decode(record.payload)
-        if self._exact and encode(given) != record.payload:
-            raise Difference(where, "payload", record.payload[:200], encode(given)[:200])
+        if self._exact:
+            check_payload(where, record.payload, given)
         bars = rows_to_bars(given.bars)
         compare(f"{where}, models", given.models, self._state.models_for(bars), exact=True)
         compare(f"{where}, ts", given.ts, int(bars["ts"].max()), exact=True)
@@ -160,8 +159,8 @@ class _Replay:
         self, where: str, given: RoundInput, record: Record, chain: Iterator[Record]
     ) -> None:
         recorded = output_decoder.decode(record.payload)
-        if self._exact and encode(recorded) != record.payload:
-            raise Difference(where, "payload", record.payload[:200], encode(recorded)[:200])
+        if self._exact:
+            check_payload(where, record.payload, recorded)
         self._account.advance(chain, record.seen_of(account_chain(self._config.account)))
         answers = self._as_recorded(where, recorded, self._committee.votes(given))
         pooled = self._state.pool_votes(given, answers)

@@ -37,7 +37,7 @@ from cloud_trader.account_records import (
 )
 from cloud_trader.account_step import POSITION, hold_open, let_go, opened_books
 from cloud_trader.broker import DoneEvent, PaperBroker, broker_order
-from cloud_trader.difference import Difference, compare
+from cloud_trader.difference import Difference, check_payload, compare
 from cloud_trader.drawdown_watch import NEVER, DrawdownWatch
 from cloud_trader.moment import settle_moment
 from cloud_trader.operations_log import OperationsLog
@@ -45,7 +45,7 @@ from cloud_trader.order_rules import Approval, OrderRules, refusal
 from data.bars import BAR as BAR_ROW
 from data.bars import Bars
 from data.journal import OPERATIONS, Record
-from data.records import Decision, SessionConfig, encode, rows_to_bars
+from data.records import Decision, SessionConfig, rows_to_bars
 
 # The reasons that a trader gives when it takes an order back.
 HALTED_WHY, ENDED_WHY = "halted", "the session ended"
@@ -199,8 +199,8 @@ class ReplayAccount:
     def _decode(self, where: str, record: Record, kind: type[Entry]) -> Entry:
         """The payload; Difference when it holds more than its fields."""
         entry = msgspec.json.decode(record.payload, type=kind)
-        if self.exact and encode(entry) != record.payload:
-            raise Difference(where, "payload", record.payload[:200], encode(entry)[:200])
+        if self.exact:
+            check_payload(where, record.payload, entry)
         return entry
 
     def _bar(self, where: str, recorded: BarEntry) -> None:

@@ -53,7 +53,7 @@ def walked(bars: Bars, first_traded: int, opening: int, costs: CostModel) -> lis
     share = opening // max(len(waiting), 1)
 
     def cost(n: int, bar: np.void) -> int:
-        price = fill_price(record, 1, n, int(bar["open"]), int(bar["volume"]), 0.0)
+        price = fill_price(record, 1, n, int(bar["open"]), int(bar["volume"]), 2.0, 0.0)
         notional = notional_micro(price, n, 100)
         return int(notional + commission_micro(record, n, notional))
 
