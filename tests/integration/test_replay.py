@@ -1,5 +1,7 @@
 """Replay and parity of real sessions, and of the same ones with a single thing forged."""
 
+# longer than 400 lines because: two sessions serve all of its forgeries.
+
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,7 @@
 """The backtest's door and rules: what it refuses and keeps, when and at what price it fills."""
 
+# longer than 400 lines because: one page of rules for one function.
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -381,3 +383,36 @@ def test_nothing_is_approved_before_the_first_traded_moment() -> None:
     assert (result.kept.code[: starts[250]] == Code.WARMING_UP).all()
     assert result.orders["ts"].min() >= first
     assert (result.equity_micro[:250] == result.params.opening_micro).all()
+
+
+def test_a_run_never_steps_a_bar_twice() -> None:
+    case = a_case(whole_bars(20))
+    run = Run(case.bars, case.params, case.limits, case.costs)
+    run.advance(20)
+    with pytest.raises(ValueError, match="the run stands at 20 of 40"):
+        run.advance(10)
+    with pytest.raises(ValueError, match="stands at 20"):
+        run.advance(41)
+
+
+def test_a_look_at_the_result_changes_nothing() -> None:
+    case = a_case(whole_bars())
+    plain, looked = (Run(case.bars, case.params, case.limits, case.costs) for _ in range(2))
+    half = len(case.bars) // 2
+    for row in range(half, len(case.bars), 20):
+        looked.advance(row)
+        looked.result()
+    for run in (plain, looked):
+        run.advance(len(case.bars))
+    assert plain.result().orders.tobytes() == looked.result().orders.tobytes()
+    assert plain.result().equity_micro.tolist() == looked.result().equity_micro.tolist()
+
+
+def test_latency_in_time_on_bars_with_a_night_between_them() -> None:
+    """A daily bar opens long after the decision at the close before it: 250 ms lose no day."""
+    bars = whole_bars()
+    case = a_case(bars, keep=("orders",))
+    night = a_case(bars, keep=("orders",), latency_ns=250_000_000, bar_ns=6 * 3600 * 10**9)
+    unknown = a_case(bars, keep=("orders",), latency_ns=250_000_000)
+    assert night.run().fills.tobytes() == case.run().fills.tobytes()
+    assert unknown.run().fills.tobytes() != case.run().fills.tobytes()

@@ -62,3 +62,10 @@ def test_toxicity_that_nobody_measured_is_outside_its_range() -> None:
     (decision,) = state.pool_votes(given, outs).decisions
     assert decision.toxicity == UNMEASURED
     assert not 0.0 <= UNMEASURED <= 1.0
+
+
+def test_the_declared_prior_is_the_starting_weight() -> None:
+    config = plain_config(pool={**plain_config().pool, "equal_weight_prior": 0.3})
+    weights = SessionState(config, AGENTS).pool.arrays.weights
+    assert weights[-1] == 0.3
+    assert weights[:-1].tolist() == pytest.approx([0.7 / len(AGENTS)] * len(AGENTS))

@@ -14,6 +14,7 @@ import talib
 
 from actors.costs import CostModel
 from actors.limits import RiskLimits
+from cluster.warm import generated_bars
 from data.bars import Bars, empty_bars
 from data.errors import InputError
 from data.money import MICRO, PPM
@@ -276,3 +277,10 @@ def test_no_bars_are_refused() -> None:
 def test_opening_cash_is_the_first_equity() -> None:
     result = ema_cross_backtest(walk(5), CROSS, WIDE, FREE)
     assert result.equity_micro.tolist() == [1_000_000 * MICRO] * 5
+
+
+def test_orders_may_wait_for_many_bars() -> None:
+    bars = generated_bars(1, 900, 4)
+    signal = EmaCross(fast=2, slow=5, latency_bars=150, fraction=0.01, keep_orders=True)
+    result = ema_cross_backtest(bars, signal, RiskLimits(), CostModel())
+    assert result.counts["orders"] > 0
