@@ -13,8 +13,6 @@ from actors.costs import CostModel
 from actors.pool_state import Ints
 from tuning.loop_state import (
     FILLS,
-    HALT_TS,
-    NEVER,
     ORDERS,
     ORIGINS,
     REFUSALS,
@@ -23,6 +21,7 @@ from tuning.loop_state import (
     STEPS,
     Kept,
     LoopState,
+    halted_at,
 )
 
 if TYPE_CHECKING:
@@ -63,8 +62,7 @@ class Result:
     @property
     def halted_at(self) -> int | None:
         """ts of the halt by MAX_DRAWDOWN, None when there was none."""
-        ts = int(self.state.counts[HALT_TS])
-        return None if ts == NEVER else ts
+        return halted_at(self.state.counts)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -180,6 +180,11 @@ DISSENT, SIGMA, AWAKE_WEIGHT, TOXICITY = range(4)
 VERDICT, CODE, DELTA, TARGET, LIMIT, NET = range(6)
 
 
+def halted_at(counts: Ints) -> int | None:
+    """ts of the halt by MAX_DRAWDOWN, None when there was none."""
+    return None if counts[HALT_TS] == NEVER else int(counts[HALT_TS])
+
+
 def fresh_state(
     symbols: int,
     pool: PoolParams,

@@ -22,12 +22,11 @@ from tuning.loop_account import cancel
 from tuning.loop_state import (
     FILL_LOG,
     FILLS,
-    HALT_TS,
     LOG_ROWS,
-    NEVER,
     ORDER_LOG,
     ORDERS,
     REFUSALS,
+    halted_at,
 )
 from tuning.signal_loop import (
     SignalSetup,
@@ -90,8 +89,7 @@ class SignalResult:
     @property
     def halted_at(self) -> int | None:
         """ts of the halt by MAX_DRAWDOWN, None when there was none."""
-        ts = int(self.state.counts[HALT_TS])
-        return None if ts == NEVER else ts
+        return halted_at(self.state.counts)
 
     @property
     def counts(self) -> dict[str, int]:
