@@ -151,9 +151,11 @@ def stamped_at_close(
 
     ``stamp`` says where ts stands now. Daily bars with a ``calendar`` go to the close of the
     exchange's session of their local date, whichever stamp they had; others move by their length.
+    Stamps that are all midnights of UTC name dates, and are taken as such: New York's clock shows
+    the evening before then, and a bar at that day's close would be known a session too early.
     """
     if clock.kind is ClockKind.TIME and clock.size == DAY_NS and calendar is not None:
-        zone = calendar_timezone(calendar)
+        zone = "UTC" if (ts % DAY_NS == 0).all() else calendar_timezone(calendar)
         days = pl.Series(ts).cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone).dt.date()
         unique = days.unique().sort()
         closes = exchange_closes(calendar, unique[0], unique[-1])

@@ -87,6 +87,20 @@ def test_daily_bars_go_to_the_exchanges_close() -> None:
     assert ts[~nowhere].tolist() == [ns(text, "America/New_York") for text in closes]
 
 
+@pytest.mark.parametrize("stamp", ["open", "close"])
+@pytest.mark.parametrize(
+    ("calendar", "zone", "hour"),
+    [("XNYS", "America/New_York", "16:00"), ("XLON", "Europe/London", "16:30"),
+     ("XTKS", "Asia/Tokyo", "15:00")],
+)  # fmt: skip
+def test_midnights_of_utc_are_dates(stamp: str, calendar: str, zone: str, hour: str) -> None:
+    days = ("2024-01-09", "2024-01-10", "2024-08-08", "2024-08-09", "2024-08-10")
+    stamps = np.array([ns(day) for day in days])
+    ts, nowhere = stamped_at_close(stamps, Clock.parse("1d"), stamp, calendar)
+    assert nowhere.tolist() == [False] * 4 + [True]  # 10 August is a Saturday
+    assert ts[:4].tolist() == [ns(f"{day} {hour}", zone) for day in days[:4]]
+
+
 def test_other_bars_move_by_their_length() -> None:
     minute = Clock.parse("1m")
     ts = np.array([MOMENT])
