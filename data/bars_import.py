@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -82,8 +82,12 @@ def quarantine_frame(
 
 
 def together(pieces: list[Piece], kind: Kind) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """All rows of one kind with their file, and the quarantine that their readers filled."""
-    mine = [piece for piece in pieces if piece.kind is kind]
+    """All rows of one kind with their file, and the quarantine that their readers filled.
+
+    Files come in the order of time, whichever way they were named. A trade (``id``: the venue's
+    number) that another file brought already is quarantined.
+    """
+    mine = in_time_order([piece for piece in pieces if piece.kind is kind])
     frames = [piece.frame.with_columns(pl.lit(piece.file).alias("file")) for piece in mine]
     rows = pl.concat(frames, how="diagonal")
     refused = [
@@ -93,7 +97,38 @@ def together(pieces: list[Piece], kind: Kind) -> tuple[pl.DataFrame, pl.DataFram
         # A number that could not be read is met again in its row, and described from here.
         if entry.flaw is not Flaw.NOT_A_NUMBER
     ]
-    return rows, pl.DataFrame(refused, schema=QUARANTINE, orient="row")
+    quarantine = pl.DataFrame(refused, schema=QUARANTINE, orient="row")
+    if "id" not in rows.columns:
+        return rows, quarantine
+    # Ids are a market's own: the moment tells spot from futures. One source may cut it to ms.
+    same = pl.struct("symbol", "id", pl.col("ts") // 1_000_000)
+    twice = rows.select(~same.is_first_distinct() & pl.col("id").is_not_null()).to_series()
+    again = rows.filter(twice)
+    flaws = pl.repeat(Flaw.DUPLICATE.value, len(again), dtype=pl.String, eager=True)
+    details = "trade id " + again["id"].cast(pl.String) + " of another file"
+    quarantine = pl.concat([quarantine, quarantine_frame(again, flaws, details, kind)])
+    return rows.filter(~twice).drop("id"), quarantine
+
+
+def in_time_order(pieces: list[Piece]) -> list[Piece]:
+    """Pieces by their first moment; one that runs backwards from its end to its start is turned."""
+    turned = [
+        replace(piece, frame=piece.frame.reverse()) if _descends(piece.frame) else piece
+        for piece in pieces
+    ]
+    far = np.iinfo(np.int64).max
+    firsts = [piece.frame["ts"].drop_nulls().first() for piece in turned]
+    keys = [
+        (first if isinstance(first, int) else far, piece.file, -len(piece.frame))
+        for first, piece in zip(firsts, turned, strict=True)
+    ]
+    return [turned[i] for i in sorted(range(len(turned)), key=keys.__getitem__)]
+
+
+def _descends(frame: pl.DataFrame) -> bool:
+    """Whether each row is earlier than the one before it of its symbol."""
+    steps = frame.select(pl.col("ts") - pl.col("ts").shift().over("symbol"))["ts"].drop_nulls()
+    return len(steps) > 0 and bool((steps < 0).all())
 
 
 def judge_bars(

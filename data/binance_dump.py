@@ -118,7 +118,8 @@ def _piece(raw: pl.DataFrame, columns: tuple[str, ...], symbol: str, file: str) 
     side = (
         pl.when(maker == "true").then(-1.0).when(maker == "false").then(1.0).otherwise(0.0)
     ).alias("side")
-    frame = base.hstack(_floats(raw, ("price", "size"))).with_columns(side)
+    number = raw["id"].cast(pl.Int64, strict=False)
+    frame = base.hstack(_floats(raw, ("price", "size"))).with_columns(side, number)
     twice = ~raw["id"].is_first_distinct()
     refused = tuple(
         Refused(file, row, symbol, Flaw.DUPLICATE, f"id {number}")

@@ -185,9 +185,9 @@ class _Reader:
             price=pl.col("price").cast(pl.Float64, strict=False),
             size=pl.col("size").cast(pl.Float64, strict=False),
             side=pl.when(pl.col("maker").is_null()).then(0).otherwise(side).cast(pl.Float64),
-            order="id",
+            id="id",
         )
-        return self._piece(Kind.TRADES, frame.sort("ts", "order").drop("order"), places)
+        return self._piece(Kind.TRADES, frame.sort("ts", "id"), places)
 
     def _quote_piece(self) -> Piece:
         names = ["row", "ms", "id", "symbol", "bid", "bid_size", "ask", "ask_size"]

@@ -1,0 +1,79 @@
+"""Rows of several files before and at the door: their order, their repeats, their own oddities."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+from data.formats import Reading
+from data.import_job import ImportOptions
+from data.importing import import_files
+from data.lake import read_manifest, scan
+from data.lake_feed import load_table
+from tests.unit.test_binance_dump import MS
+from tests.unit.test_binance_dump import write as write_dump
+from tests.unit.test_binance_wire import trade
+from tests.unit.test_binance_wire import write as write_wire
+
+BASE = 1_723_161_600  # s
+BARS = ImportOptions(name="t", clock="1m", stamp="open", tick=Decimal("0.01"), lot=Decimal(1))
+
+
+def csv(folder: Path, name: str, *rows: str, extras: str = "") -> Path:
+    path = folder / name
+    path.write_text(f"ts,symbol,open,high,low,close,volume{extras}\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def minute(n: int, price: float = 10.0, tail: str = "") -> str:
+    return f"{BASE + 60 * n},A,{price},{price},{price},{price},5{tail}"
+
+
+def dump(folder: Path, name: str, *numbers: int) -> Path:
+    rows = [f"{n},100.5,0.5,50.25,{MS + 1000 * n},True,True\n" for n in numbers]
+    return write_dump(folder, f"BTCUSDT-trades-{name}", "".join(rows))
+
+
+def test_a_trade_of_two_files_counts_once(tmp_path: Path) -> None:
+    day, month = dump(tmp_path, "2024-08-09", 3, 4), dump(tmp_path, "2024-08", 1, 2, 3, 4, 5)
+    other = write_dump(tmp_path, "ETHUSDT-trades-2024-08", f"3,9.5,1,9.5,{MS + 3000},True,True\n")
+    (made,) = import_files(tmp_path / "lake", [day, month, other], ImportOptions(name="t")).tables
+    assert (made.added, made.quarantined) == (6, {"duplicate": 2})
+    assert "trade id 3 of another file" in made.examples[0]
+    assert scan(tmp_path / "lake", "t-trades").collect().height == 6
+
+
+def test_a_recorded_trade_that_the_dump_has_too_counts_once(tmp_path: Path) -> None:
+    paths = [write_wire(tmp_path, trade(MS + 1000, 1), trade(MS + 9000, 9)),
+             dump(tmp_path, "2024-08", 1, 2)]  # fmt: skip
+    options = ImportOptions(name="t", clock="1s")
+    (made,) = import_files(tmp_path / "lake", paths, options).tables
+    assert made.quarantined == {"duplicate": 1}
+    assert load_table(tmp_path / "lake", "t", ()).bars["trades"].sum() == 3
+
+
+def test_the_order_in_which_files_are_named_changes_nothing(tmp_path: Path) -> None:
+    paths = [
+        csv(tmp_path, "c.csv", minute(0), minute(1)),
+        csv(tmp_path, "b.csv", minute(2, 11), minute(3, 11)),
+        csv(tmp_path, "a.csv", minute(3, 12), minute(4, 12)),
+        csv(tmp_path, "d.csv", minute(0, 13)),  # As early as the first: names decide.
+    ]
+    found = set()
+    for i, order in enumerate(permutations(paths)):
+        (made,) = import_files(tmp_path / f"lake{i}", list(order), BARS).tables
+        assert (made.added, made.quarantined) == (5, {"duplicate": 1, "out_of_order": 1})
+        found.add(load_table(tmp_path / f"lake{i}", "t", ()).bars.tobytes())
+    assert len(found) == 1
+
+
+def test_a_file_from_its_end_to_its_start_is_turned(tmp_path: Path) -> None:
+    down = csv(tmp_path, "a.csv", *(minute(n) for n in (5, 4, 3)))
+    (made,) = import_files(tmp_path / "down", [down], BARS).tables
+    assert (made.added, made.quarantined) == (3, {})
+    mixed = csv(tmp_path, "a.csv", *(minute(n) for n in (5, 4, 6)))
+    (made,) = import_files(tmp_path / "mixed", [mixed], BARS).tables
+    assert (made.added, made.quarantined) == (2, {"out_of_order": 1})
