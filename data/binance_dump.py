@@ -16,7 +16,7 @@ from data.clocks import Clock, ClockKind
 from data.door import Flaw
 from data.errors import InputError
 from data.piece import OHLCV, QUOTE_SIDES, Kind, Piece, Refused
-from data.times import epoch_unit
+from data.times import epoch_ns, epoch_unit
 from data.units import text_places
 
 _NAME = re.compile(
@@ -101,13 +101,14 @@ def read_dump(path: Path, symbol: str | None) -> Piece:
 def _piece(raw: pl.DataFrame, columns: tuple[str, ...], symbol: str, file: str) -> Piece:
     time = "open_time" if columns is _KLINES else "time"
     stamps = raw[time].cast(pl.Int64, strict=False)
-    unit = epoch_unit(stamps)
     base = raw.select(
-        pl.col("row").cast(pl.Int64), (stamps * unit).alias("ts"), pl.lit(symbol).alias("symbol")
+        pl.col("row").cast(pl.Int64),
+        epoch_ns(stamps).alias("ts"),
+        pl.lit(symbol).alias("symbol"),
     )
     if columns is _KLINES:
         names = (*OHLCV, "trades", "buy_volume")
-        clock = _kline_clock(raw, unit, file)
+        clock = _kline_clock(raw, epoch_unit(stamps), file)
         frame = base.hstack(_floats(raw, names))
         return _made(Kind.BARS, frame, file, symbol, raw, OHLCV[:4], ("volume",), (), clock)
     if columns is _BOOK:

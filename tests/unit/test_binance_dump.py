@@ -96,6 +96,12 @@ def test_microsecond_trades(tmp_path: Path) -> None:
     assert piece.frame["ts"][0] == NS + 123_000
 
 
+def test_one_odd_time_moves_no_other(tmp_path: Path) -> None:
+    text = SPOT_TRADES + f"3735693018,61686.00,0.5,3,{10**18},False,True\n"
+    piece = read_dump(write(tmp_path, "BTCUSDT-trades-2024-08-09", text), None)
+    assert piece.frame["ts"].to_list() == [NS, NS + 5_000_000, None]
+
+
 def test_a_repeated_id_is_refused(tmp_path: Path) -> None:
     piece = read_dump(write(tmp_path, "BTCUSDT-trades-2024-08-09", SPOT_TRADES * 2), None)
     assert len(piece.frame) == 2

@@ -37,6 +37,24 @@ def test_the_unit_of_an_epoch_is_told_from_its_magnitude(unit: int) -> None:
     assert to_utc_ns(values.cast(pl.Float64), None, "f")[0] == pytest.approx(MOMENT, abs=1000)
 
 
+@pytest.mark.parametrize("unit", [10**9, 10**6, 10**3])
+@pytest.mark.parametrize("dtype", [pl.Int64, pl.Float64, pl.String])
+def test_an_odd_epoch_moves_no_other(unit: int, dtype: type[pl.DataType]) -> None:
+    good = [MOMENT // 10**9 * 10**9 + i * 10**9 for i in range(5)]
+    odd = [9 * 10**18, 0, -(10**18)]
+    values = pl.Series("ts", [*(moment // unit for moment in good), *odd]).cast(dtype)
+    assert to_utc_ns(values, None, "f").to_list() == [*good, None, None, None]
+    past = pl.Series("ts", [-(10**9) // 10 * 5, -(10**9) // 10 * 5 + 60])  # 1954
+    assert to_utc_ns(past, None, "f")[1] == -(10**9) // 10 * 5 * 10**9 + 60 * 10**9
+
+
+def test_a_text_among_epochs_is_no_moment_and_refuses_no_file() -> None:
+    texts = ["1723161600", "soon", None, "1723161660", "20240809", "9" * 19]
+    assert to_utc_ns(pl.Series("ts", texts), None, "f").to_list() == [
+        1_723_161_600 * 10**9, None, None, 1_723_161_660 * 10**9, None, None,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("texts", "zone", "moments"),
     [
