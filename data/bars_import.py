@@ -140,11 +140,13 @@ def judge_bars(
     adjustments: tuple[Adjustment, ...],
     past: Past,
     details: dict[tuple[str, int], str],
+    zone: str | None = None,
 ) -> Judged:
     """Bars as they may be stored, in the order of symbol and ts.
 
     ``rows``: file, row, ts, symbol, OHLCV, any EXTRAS. ``past``: what the door
     knew of a symbol before these rows. ``details``: what readers said about a file's row.
+    ``zone``: of the adjustments' dates; None: the calendar's, without one UTC.
     """
     untimed = (rows["ts"].is_null() | (rows["ts"] <= 0)).fill_null(True)
     bad = [_refuse(rows.filter(untimed), Flaw.NO_TIME, details)]
@@ -157,9 +159,10 @@ def judge_bars(
         bad.append(_refuse(rows.filter(missing), Flaw.NOT_A_SESSION, details))
         rows = rows.filter(~missing)
     if adjustments and len(rows):
-        zone = calendar_timezone(calendar) if calendar else "UTC"
-        moments = rows["ts"].cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone)
-        rows, _, cut = adjust(rows, moments.dt.date(), adjustments)
+        zone = zone or (calendar_timezone(calendar) if calendar else "UTC")
+        # A bar that closes at midnight is of the day that ends there.
+        inside = (rows["ts"] - 1).cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone)
+        rows, _, cut = adjust(rows, inside.dt.date(), adjustments)
         if cut:
             said.append(f"{cut:,} rows left out: before a reused ticker's date")
     codes, door = _verdicts(rows, past, units)

@@ -22,6 +22,7 @@ from data.lake_writer import bar_before, current, known_rows, locked
 from data.piece import Kind, Piece
 from data.table_import import Table, add_rows, same_table
 from data.ticks_import import bars_of_ticks, coarser_lots, exchange_names, judge_ticks
+from data.times import calendar_timezone
 from data.units import FINEST, Units, account_units, float_places, found_units, power
 from data.years import bars_in_a_year
 
@@ -160,9 +161,11 @@ class Job:
             before = None if self.options.replace else current(self.lake, table.name)
             same_table(before, table)
             past = partial(bar_before, directory, before)
+            zone = calendar_timezone(table.calendar) if table.calendar else None
             result = judge_bars(
-                floats, clock, "close", None, (units.tick, units.lot), self.adjustments, past, {}
-            )
+                floats, clock, "close", None, (units.tick, units.lot), self.adjustments, past, {},
+                zone,
+            )  # fmt: skip
             result.quarantine = pl.concat(
                 [*(rows.quarantine for rows in judged.values()), result.quarantine]
             )

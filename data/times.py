@@ -18,7 +18,8 @@ from data.errors import InputError
 YEARS = range(1900, 2101)
 _SECOND = 10**9
 _FIRST_NS, _LAST_NS = (
-    int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * _SECOND for year in (YEARS.start, YEARS.stop)
+    int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * _SECOND
+    for year in (YEARS.start, YEARS.stop)
 )
 # Nine digits and more: 20240809 is a date.
 _NUMBER = r"^\s*-?\d{9,19}(?:\.\d*)?\s*$"

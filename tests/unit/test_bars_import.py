@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from data.formats import Reading
 from data.import_job import ImportOptions
 from data.importing import import_files
-from data.lake import read_manifest, scan
+from data.lake import scan
 from data.lake_feed import load_table
 from tests.unit.test_binance_dump import MS
 from tests.unit.test_binance_dump import write as write_dump
@@ -77,3 +76,30 @@ def test_a_file_from_its_end_to_its_start_is_turned(tmp_path: Path) -> None:
     mixed = csv(tmp_path, "a.csv", *(minute(n) for n in (5, 4, 6)))
     (made,) = import_files(tmp_path / "mixed", [mixed], BARS).tables
     assert (made.added, made.quarantined) == (2, {"out_of_order": 1})
+
+
+@pytest.mark.parametrize("calendar", [None, "XNYS"])
+@pytest.mark.parametrize("ticks", [False, True])
+def test_a_split_leaves_out_the_bar_that_ends_as_its_day_begins(
+    tmp_path: Path, calendar: str | None, ticks: bool
+) -> None:
+    """Bars of the last and the first hour around midnight of the market's zone; a split 2:1."""
+    table = tmp_path / "splits.csv"
+    table.write_text("symbol,date,kind,ratio\nA,2024-08-09,split,2:1\n")
+    midnight = BASE + (4 * 3600 if calendar else 0)
+    options = ImportOptions(
+        name="t", clock="1h", stamp=None if ticks else "open", tick=Decimal("0.01"),
+        lot=Decimal(1), calendar=calendar, adjust=table,
+    )  # fmt: skip
+    moments = [midnight - 7200, midnight - 3600, midnight]
+    if ticks:
+        path = tmp_path / "a.csv"
+        rows = [f"{ts},A,{price},5" for ts, price in zip(moments, (20, 20, 10), strict=True)]
+        path.write_text("ts,symbol,price,size\n" + "\n".join(rows) + "\n")
+    else:
+        rows = [f"{ts},A,{p},{p},{p},{p},5" for ts, p in zip(moments, (20, 20, 10), strict=True)]
+        path = csv(tmp_path, "a.csv", *rows)
+    import_files(tmp_path / "lake", [path], options)
+    bars = load_table(tmp_path / "lake", "t", ()).bars
+    assert bars["close"].tolist() == [1000, 1000, 1000]
+    assert bars["volume"].tolist() == [10, 10, 5]

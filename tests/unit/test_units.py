@@ -125,8 +125,6 @@ def test_a_unit_has_a_size_that_can_be_counted(text: str) -> None:
 
 @pytest.mark.parametrize("tick", ["1e-18", "0.000000000000123456789", "1e12", "1e-12"])
 def test_a_tick_that_fits_no_lot_is_one_line(tick: str) -> None:
-    with pytest.raises(
-        InputError, match=r"give for example --tick \d"
-    ) as caught:
+    with pytest.raises(InputError, match=r"give for example --tick \d") as caught:
         account_units(Units(Decimal(tick), Decimal("1e-20")), True, "USD")
     assert "\n" not in str(caught.value)
