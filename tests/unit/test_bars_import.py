@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from itertools import permutations
 from pathlib import Path
 
 import pytest
 
+from data.errors import InputError
 from data.import_job import ImportOptions
 from data.importing import import_files
-from data.lake import scan
+from data.lake import read_manifest, scan
 from data.lake_feed import load_table
 from tests.unit.test_binance_dump import MS
 from tests.unit.test_binance_dump import write as write_dump
@@ -103,3 +105,24 @@ def test_a_split_leaves_out_the_bar_that_ends_as_its_day_begins(
     bars = load_table(tmp_path / "lake", "t", ()).bars
     assert bars["close"].tolist() == [1000, 1000, 1000]
     assert bars["volume"].tolist() == [10, 10, 5]
+
+
+def test_later_bars_are_adjusted_by_the_same_table_or_refused(tmp_path: Path) -> None:
+    lake, splits, same = tmp_path / "lake", tmp_path / "splits.csv", tmp_path / "same.csv"
+    lines = ["A,2024-08-10,split,2:1", "Z,2020-01-02,reuse,"]
+    splits.write_text("\n".join(["symbol,date,kind,ratio", *lines]))
+    same.write_text("\n".join(["symbol,date,kind,ratio", *reversed(lines)]))
+    one = csv(tmp_path, "a.csv", minute(0, 20))
+    two = csv(tmp_path, "b.csv", minute(1, 20))
+    adjusted = replace(BARS, adjust=splits)
+    import_files(lake, [one], BARS)
+    with pytest.raises(InputError, match="imported with another --adjust, or none") as caught:
+        import_files(lake, [two], adjusted)
+    assert "\n" not in str(caught.value)
+    assert read_manifest(lake, "t").rows == 1
+    import_files(lake, [one], replace(adjusted, replace=True))
+    with pytest.raises(InputError, match="--replace"):
+        import_files(lake, [two], BARS)
+    import_files(lake, [two], replace(BARS, adjust=same))
+    assert load_table(lake, "t", ()).bars["close"].tolist() == [1000, 1000]
+    assert import_files(lake, [two], replace(BARS, adjust=same)).tables == []
