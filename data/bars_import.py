@@ -148,7 +148,7 @@ def judge_bars(
     knew of a symbol before these rows. ``details``: what readers said about a file's row.
     ``zone``: of the adjustments' dates; None: the calendar's, without one UTC.
     """
-    untimed = (rows["ts"].is_null() | (rows["ts"] <= 0)).fill_null(True)
+    untimed = rows["ts"].is_null()
     bad = [_refuse(rows.filter(untimed), Flaw.NO_TIME, details)]
     rows = rows.filter(~untimed)
     said: list[str] = []
@@ -174,6 +174,8 @@ def judge_bars(
     if off:
         said.append(f"{off:,} prices or sizes were rounded to the tick and lot")
     bad.append(_refuse(rows.filter(~refused).filter(below), Flaw.NON_POSITIVE, details))
+    frame, doubts = _without_nonsense(frame, rows.filter(~refused))
+    said += doubts
     kept = frame.filter(~below).sort("symbol", "ts")
     return Judged(kept, pl.concat(bad), said, door)
 
@@ -252,6 +254,28 @@ def _quantised(
     ts = rows["ts"].cast(pl.Datetime("ns")).dt.replace_time_zone("UTC")
     frame = pl.DataFrame([ts, rows["symbol"], *columns])
     return frame, off, frame["low"] < 1
+
+
+def _without_nonsense(frame: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Optional columns that contradict the bar become unknown; lines that count them.
+
+    ``rows``: the same rows as the file has them, of which ``frame`` is counted in units.
+    """
+    crossed = (frame["bid"] > frame["ask"]).fill_null(False)
+    bought = (frame["buy_volume"] > frame["volume"]).fill_null(False)
+    negative = pl.Series(np.zeros(len(rows), bool))
+    if "buy_volume" in rows.columns:
+        negative = (rows["buy_volume"] < 0).fill_null(False)
+    frame = frame.with_columns(
+        pl.when(~crossed).then(pl.col("bid", "ask")),
+        pl.when(~bought).then(pl.col("buy_volume")),
+    )
+    said = []
+    if crossed.any():
+        said.append(f"{crossed.sum():,} bars with a bid above the ask: both taken as unknown")
+    if count := int((bought | negative).sum()):
+        said.append(f"{count:,} buy volumes above the volume or negative: taken as unknown")
+    return frame, said
 
 
 def _extra(rows: pl.DataFrame, name: str, units: tuple[Decimal, Decimal]) -> pl.Series:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import InputError
+from data.formats import Reading
 from data.import_job import ImportOptions
 from data.importing import import_files
 from data.lake import read_manifest, scan
@@ -126,3 +127,33 @@ def test_later_bars_are_adjusted_by_the_same_table_or_refused(tmp_path: Path) ->
     import_files(lake, [two], replace(BARS, adjust=same))
     assert load_table(lake, "t", ()).bars["close"].tolist() == [1000, 1000]
     assert import_files(lake, [two], replace(BARS, adjust=same)).tables == []
+
+
+def test_optional_columns_that_contradict_the_bar_are_unknown(tmp_path: Path) -> None:
+    tails = (",10,11,5", ",11,10,6", ",10,10,-1", ",,9,0")
+    rows = [minute(n, tail=tail) for n, tail in enumerate(tails)]
+    report = import_files(
+        tmp_path / "lake", [csv(tmp_path, "a.csv", *rows, extras=",bid,ask,buy_volume")], BARS
+    )
+    assert report.tables[0].added == 4
+    assert "1 bars with a bid above the ask: both taken as unknown" in report.said
+    assert "2 buy volumes above the volume or negative: taken as unknown" in report.said
+    held = scan(tmp_path / "lake", "t").sort("ts").collect()
+    assert held.select("bid", "ask", "buy_volume").rows() == [
+        (1000, 1100, 5), (None, None, None), (1000, 1000, None), (None, 900, 0),
+    ]  # fmt: skip
+
+
+def test_bars_before_1970_have_a_time(tmp_path: Path) -> None:
+    days = ("1965-03-01", "1965-03-02", "1969-12-30", "1969-12-31", "")
+    rows = [f"{day},A,10,12,9,11,5" for day in days]
+    options = replace(BARS, clock="1d", reading=Reading(timezone="UTC"))
+    (made,) = import_files(tmp_path / "lake", [csv(tmp_path, "a.csv", *rows)], options).tables
+    assert (made.added, made.quarantined) == (4, {"no_time": 1})
+    ts = load_table(tmp_path / "lake", "t", ()).bars["ts"]
+    assert ts.astype("M8[ns]").astype("M8[D]").astype(str).tolist() == [
+        "1965-03-02", "1965-03-03", "1969-12-31", "1970-01-01",
+    ]  # fmt: skip
+    later = csv(tmp_path, "b.csv", "1970-01-01,A,10,12,9,11,5", "1969-12-31,B,10,12,9,11,5")
+    (made,) = import_files(tmp_path / "lake", [later], options).tables
+    assert (made.added, made.manifest.rows) == (2, 6)
