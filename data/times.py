@@ -91,7 +91,8 @@ def to_utc_ns(values: pl.Series, timezone: str | None, file: str) -> pl.Series:
 def _numbers(values: pl.Series) -> pl.Series:
     """Texts as epoch numbers, null where one is none, when most are; else the texts."""
     number = values.str.contains(_NUMBER).fill_null(False)
-    if 2 * int(number.sum()) <= len(values) - values.null_count():
+    some = len(values) - values.null_count()
+    if some and 2 * int(number.sum()) <= some:
         return values
     texts = pl.select(pl.when(number).then(values.str.strip_chars()).alias(values.name)).to_series()
     point = bool(texts.str.contains(".", literal=True).any())

@@ -53,6 +53,7 @@ def test_a_text_among_epochs_is_no_moment_and_refuses_no_file() -> None:
     assert to_utc_ns(pl.Series("ts", texts), None, "f").to_list() == [
         1_723_161_600 * 10**9, None, None, 1_723_161_660 * 10**9, None, None,
     ]  # fmt: skip
+    assert to_utc_ns(pl.Series("ts", [None], dtype=pl.String), None, "f").to_list() == [None]
 
 
 @pytest.mark.parametrize(
