@@ -17,6 +17,8 @@ from data.errors import InputError
 # Years a market table can be of; what is outside is a slip of the pen.
 YEARS = range(1900, 2101)
 _SECOND = 10**9
+# Stamps at 20:00 of New York are midnights of UTC, too, but only in summer time, 65 % of the year.
+_MOST = 0.75
 _FIRST_NS, _LAST_NS = (
     int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * _SECOND
     for year in (YEARS.start, YEARS.stop)
@@ -160,6 +162,17 @@ def session_length(calendar: str) -> int:
     return int((sessions.closes - sessions.opens).median().value)
 
 
+def _bar_days(ts: NDArray[np.int64], zone: str) -> pl.Series:
+    """The date that each daily bar's stamp names."""
+    moments = pl.Series(ts).cast(pl.Datetime("ns", "UTC"))
+    local = moments.dt.convert_time_zone(zone).dt.date()
+    midnight = pl.Series(ts % DAY_NS == 0)
+    if midnight.sum() <= _MOST * len(ts):
+        return local
+    # The others: a last bar still in the making has the moment of its last trade.
+    return pl.select(pl.when(midnight).then(moments.dt.date()).otherwise(local)).to_series()
+
+
 def stamped_at_close(
     ts: NDArray[np.int64], clock: Clock, stamp: str, calendar: str | None
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -167,12 +180,11 @@ def stamped_at_close(
 
     ``stamp`` says where ts stands now. Daily bars with a ``calendar`` go to the close of the
     exchange's session of their local date, whichever stamp they had; others move by their length.
-    Stamps that are all midnights of UTC name dates, and are taken as such: New York's clock shows
-    the evening before then, and a bar at that day's close would be known a session too early.
+    Stamps at midnights of UTC name dates, and are taken as such when most rows have them: New
+    York's clock shows the evening before, whose close would be a session too early.
     """
     if clock.kind is ClockKind.TIME and clock.size == DAY_NS and calendar is not None:
-        zone = "UTC" if (ts % DAY_NS == 0).all() else calendar_timezone(calendar)
-        days = pl.Series(ts).cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone).dt.date()
+        days = _bar_days(ts, calendar_timezone(calendar))
         unique = days.unique().sort()
         closes = exchange_closes(calendar, unique[0], unique[-1])
         moments = days.replace_strict(closes, default=None, return_dtype=pl.Int64)

@@ -120,6 +120,20 @@ def test_midnights_of_utc_are_dates(stamp: str, calendar: str, zone: str, hour: 
     assert ts[:4].tolist() == [ns(f"{day} {hour}", zone) for day in days[:4]]
 
 
+def test_a_last_bar_in_the_making_and_evening_stamps() -> None:
+    days = ("2024-08-05", "2024-08-06", "2024-08-07", "2024-08-08")
+    stamps = [*(ns(day) for day in days), ns("2024-08-09 11:30", "America/New_York")]
+    ts, nowhere = stamped_at_close(np.array(stamps), Clock.parse("1d"), "open", "XNYS")
+    assert not nowhere.any()
+    assert ts.tolist() == [
+        ns(f"{day} 16:00", "America/New_York") for day in (*days, "2024-08-09")
+    ]  # fmt: skip
+    evenings = ("2024-01-09", "2024-01-10", "2024-08-07", "2024-08-08")
+    stamps = [ns(f"{day} 20:00", "America/New_York") for day in evenings]
+    ts, _ = stamped_at_close(np.array(stamps), Clock.parse("1d"), "close", "XNYS")
+    assert ts.tolist() == [ns(f"{day} 16:00", "America/New_York") for day in evenings]
+
+
 def test_other_bars_move_by_their_length() -> None:
     minute = Clock.parse("1m")
     ts = np.array([MOMENT])
