@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -82,8 +82,12 @@ def quarantine_frame(
 
 
 def together(pieces: list[Piece], kind: Kind) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """All rows of one kind with their file, and the quarantine that their readers filled."""
-    mine = [piece for piece in pieces if piece.kind is kind]
+    """All rows of one kind with their file, and the quarantine that their readers filled.
+
+    Files come in the order of time, whichever way they were named. A trade (``id``: the venue's
+    number) that another file brought already is quarantined.
+    """
+    mine = in_time_order([piece for piece in pieces if piece.kind is kind])
     frames = [piece.frame.with_columns(pl.lit(piece.file).alias("file")) for piece in mine]
     rows = pl.concat(frames, how="diagonal")
     refused = [
@@ -93,7 +97,38 @@ def together(pieces: list[Piece], kind: Kind) -> tuple[pl.DataFrame, pl.DataFram
         # A number that could not be read is met again in its row, and described from here.
         if entry.flaw is not Flaw.NOT_A_NUMBER
     ]
-    return rows, pl.DataFrame(refused, schema=QUARANTINE, orient="row")
+    quarantine = pl.DataFrame(refused, schema=QUARANTINE, orient="row")
+    if "id" not in rows.columns:
+        return rows, quarantine
+    # Ids are a market's own: the moment tells spot from futures. One source may cut it to ms.
+    same = pl.struct("symbol", "id", pl.col("ts") // 1_000_000)
+    twice = rows.select(~same.is_first_distinct() & pl.col("id").is_not_null()).to_series()
+    again = rows.filter(twice)
+    flaws = pl.repeat(Flaw.DUPLICATE.value, len(again), dtype=pl.String, eager=True)
+    details = "trade id " + again["id"].cast(pl.String) + " of another file"
+    quarantine = pl.concat([quarantine, quarantine_frame(again, flaws, details, kind)])
+    return rows.filter(~twice).drop("id"), quarantine
+
+
+def in_time_order(pieces: list[Piece]) -> list[Piece]:
+    """Pieces by their first moment; one that runs backwards from its end to its start is turned."""
+    turned = [
+        replace(piece, frame=piece.frame.reverse()) if _descends(piece.frame) else piece
+        for piece in pieces
+    ]
+    far = np.iinfo(np.int64).max
+    firsts = [piece.frame["ts"].drop_nulls().first() for piece in turned]
+    keys = [
+        (first if isinstance(first, int) else far, piece.file, -len(piece.frame))
+        for first, piece in zip(firsts, turned, strict=True)
+    ]
+    return [turned[i] for i in sorted(range(len(turned)), key=keys.__getitem__)]
+
+
+def _descends(frame: pl.DataFrame) -> bool:
+    """Whether each row is earlier than the one before it of its symbol."""
+    steps = frame.select(pl.col("ts") - pl.col("ts").shift().over("symbol"))["ts"].drop_nulls()
+    return len(steps) > 0 and bool((steps < 0).all())
 
 
 def judge_bars(
@@ -105,13 +140,15 @@ def judge_bars(
     adjustments: tuple[Adjustment, ...],
     past: Past,
     details: dict[tuple[str, int], str],
+    zone: str | None = None,
 ) -> Judged:
     """Bars as they may be stored, in the order of symbol and ts.
 
     ``rows``: file, row, ts, symbol, OHLCV, any EXTRAS. ``past``: what the door
     knew of a symbol before these rows. ``details``: what readers said about a file's row.
+    ``zone``: of the adjustments' dates; None: the calendar's, without one UTC.
     """
-    untimed = (rows["ts"].is_null() | (rows["ts"] <= 0)).fill_null(True)
+    untimed = rows["ts"].is_null()
     bad = [_refuse(rows.filter(untimed), Flaw.NO_TIME, details)]
     rows = rows.filter(~untimed)
     said: list[str] = []
@@ -122,9 +159,10 @@ def judge_bars(
         bad.append(_refuse(rows.filter(missing), Flaw.NOT_A_SESSION, details))
         rows = rows.filter(~missing)
     if adjustments and len(rows):
-        zone = calendar_timezone(calendar) if calendar else "UTC"
-        moments = rows["ts"].cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone)
-        rows, _, cut = adjust(rows, moments.dt.date(), adjustments)
+        zone = zone or (calendar_timezone(calendar) if calendar else "UTC")
+        # A bar that closes at midnight is of the day that ends there.
+        inside = (rows["ts"] - 1).cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone)
+        rows, _, cut = adjust(rows, inside.dt.date(), adjustments)
         if cut:
             said.append(f"{cut:,} rows left out: before a reused ticker's date")
     codes, door = _verdicts(rows, past, units)
@@ -136,6 +174,8 @@ def judge_bars(
     if off:
         said.append(f"{off:,} prices or sizes were rounded to the tick and lot")
     bad.append(_refuse(rows.filter(~refused).filter(below), Flaw.NON_POSITIVE, details))
+    frame, doubts = _without_nonsense(frame, rows.filter(~refused))
+    said += doubts
     kept = frame.filter(~below).sort("symbol", "ts")
     return Judged(kept, pl.concat(bad), said, door)
 
@@ -214,6 +254,28 @@ def _quantised(
     ts = rows["ts"].cast(pl.Datetime("ns")).dt.replace_time_zone("UTC")
     frame = pl.DataFrame([ts, rows["symbol"], *columns])
     return frame, off, frame["low"] < 1
+
+
+def _without_nonsense(frame: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Optional columns that contradict the bar become unknown; lines that count them.
+
+    ``rows``: the same rows as the file has them, of which ``frame`` is counted in units.
+    """
+    crossed = (frame["bid"] > frame["ask"]).fill_null(False)
+    bought = (frame["buy_volume"] > frame["volume"]).fill_null(False)
+    negative = pl.Series(np.zeros(len(rows), bool))
+    if "buy_volume" in rows.columns:
+        negative = (rows["buy_volume"] < 0).fill_null(False)
+    frame = frame.with_columns(
+        pl.when(~crossed).then(pl.col("bid", "ask")),
+        pl.when(~bought).then(pl.col("buy_volume")),
+    )
+    said = []
+    if crossed.any():
+        said.append(f"{crossed.sum():,} bars with a bid above the ask: both taken as unknown")
+    if count := int((bought | negative).sum()):
+        said.append(f"{count:,} buy volumes above the volume or negative: taken as unknown")
+    return frame, said
 
 
 def _extra(rows: pl.DataFrame, name: str, units: tuple[Decimal, Decimal]) -> pl.Series:

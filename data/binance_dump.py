@@ -7,6 +7,8 @@ told from the magnitude. The symbol stands in the file's name alone, ``BTCUSDT-1
 from __future__ import annotations
 
 import re
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +18,7 @@ from data.clocks import Clock, ClockKind
 from data.door import Flaw
 from data.errors import InputError
 from data.piece import OHLCV, QUOTE_SIDES, Kind, Piece, Refused
-from data.times import epoch_unit
+from data.times import epoch_ns, epoch_unit
 from data.units import text_places
 
 _NAME = re.compile(
@@ -73,7 +75,10 @@ def read_dump(path: Path, symbol: str | None) -> Piece:
     from data.zipped import read_zip
 
     zipped = path.read_bytes()[:2] == b"PK"
-    name, blob = read_zip(path) if zipped else (path.name, open_text(path))
+    try:
+        name, blob = read_zip(path) if zipped else (path.name, open_text(path))
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"data file {path}: damaged gzip ({error}): get it again") from error
     lines = blob[:4096].decode("utf-8", "replace").splitlines()[:3]
     columns = _columns(Path(name).name, lines) if lines else None
     if columns is None:
@@ -83,31 +88,55 @@ def read_dump(path: Path, symbol: str | None) -> Piece:
     if symbol is None:
         raise InputError(f"data file {path.name} names no symbol: say it with --symbol")
     header = lines[0].lower().startswith(_HEADERS)
-    try:
-        raw = pl.read_csv(
-            blob, has_header=False, skip_rows=int(header), infer_schema=False,
-            truncate_ragged_lines=True,
-        )  # fmt: skip
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"data file {path.name} is damaged ({reason})") from error
+    width = lines[int(header and len(lines) > 1)].count(",") + 1
+    raw, ragged = _table(blob, int(header), width, path.name)
     raw = raw.select(
-        pl.col(old).str.strip_chars().alias(new)
-        for old, new in zip(raw.columns, columns, strict=False)
-    ).with_row_index("row", 1)
-    return _piece(raw, columns, symbol, path.name)
+        "row",
+        *(
+            pl.col(old).str.strip_chars().alias(new)
+            for old, new in zip(raw.columns[1:], columns, strict=False)
+        ),
+    )
+    piece = _piece(raw, columns, symbol, path.name)
+    refused = [
+        Refused(path.name, row, symbol, Flaw.UNREADABLE, f"{fields} fields, not {width}")
+        for row, fields in ragged
+    ]
+    return replace(piece, refused=(*refused, *piece.refused))
+
+
+def _table(
+    blob: bytes, skip: int, width: int, file: str
+) -> tuple[pl.DataFrame, list[tuple[int, int]]]:
+    """The rows as texts, numbered from 1, and (row, fields) of those with too many fields."""
+    schema = {f"column_{i}": pl.String for i in range(1, width + 1)}
+    try:
+        raw = pl.read_csv(blob, has_header=False, skip_rows=skip, schema=schema)
+        return raw.with_row_index("row", 1), []
+    except pl.exceptions.PolarsError as error:
+        # Dumps quote nothing: the commas of a line count its fields.
+        fields = [line.count(b",") + 1 for line in blob.splitlines()[skip:]]
+        ragged = [(row, count) for row, count in enumerate(fields, 1) if count > width]
+        if not ragged:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"data file {file} is damaged ({reason})") from error
+    good = [line for line, n in zip(blob.splitlines()[skip:], fields, strict=True) if n <= width]
+    rows = [row for row, count in enumerate(fields, 1) if count <= width]
+    raw, _ = _table(b"\n".join(good), 0, width, file)
+    return raw.with_columns(pl.Series("row", rows)), ragged
 
 
 def _piece(raw: pl.DataFrame, columns: tuple[str, ...], symbol: str, file: str) -> Piece:
     time = "open_time" if columns is _KLINES else "time"
     stamps = raw[time].cast(pl.Int64, strict=False)
-    unit = epoch_unit(stamps)
     base = raw.select(
-        pl.col("row").cast(pl.Int64), (stamps * unit).alias("ts"), pl.lit(symbol).alias("symbol")
+        pl.col("row").cast(pl.Int64),
+        epoch_ns(stamps).alias("ts"),
+        pl.lit(symbol).alias("symbol"),
     )
     if columns is _KLINES:
         names = (*OHLCV, "trades", "buy_volume")
-        clock = _kline_clock(raw, unit, file)
+        clock = _kline_clock(raw, epoch_unit(stamps), file)
         frame = base.hstack(_floats(raw, names))
         return _made(Kind.BARS, frame, file, symbol, raw, OHLCV[:4], ("volume",), (), clock)
     if columns is _BOOK:
@@ -118,7 +147,8 @@ def _piece(raw: pl.DataFrame, columns: tuple[str, ...], symbol: str, file: str) 
     side = (
         pl.when(maker == "true").then(-1.0).when(maker == "false").then(1.0).otherwise(0.0)
     ).alias("side")
-    frame = base.hstack(_floats(raw, ("price", "size"))).with_columns(side)
+    number = raw["id"].cast(pl.Int64, strict=False)
+    frame = base.hstack(_floats(raw, ("price", "size"))).with_columns(side, number)
     twice = ~raw["id"].is_first_distinct()
     refused = tuple(
         Refused(file, row, symbol, Flaw.DUPLICATE, f"id {number}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -105,7 +106,12 @@ class _Reader:
         for row, _, _, symbol, *_ in self.quotes[self._untimed :]:
             self.refused.append(Refused(self.file, row, symbol, Flaw.NO_TIME, "no later message"))
         del self.quotes[self._untimed :]
-        return [piece for piece in (self._trade_piece(), self._quote_piece()) if len(piece.frame)]
+        pieces = [self._trade_piece(), self._quote_piece()]
+        found = [piece for piece in pieces if len(piece.frame)]
+        # A line that cannot be read is of no kind: the first piece tells of all.
+        said = ("times are the venue's own, not the recorder's",)
+        first = [replace(piece, refused=tuple(self.refused), said=said) for piece in found[:1]]
+        return first + found[1:]
 
     def _take(self, row: int, stream: str, data: _Data) -> None:
         venue = data.T or data.E
@@ -185,9 +191,9 @@ class _Reader:
             price=pl.col("price").cast(pl.Float64, strict=False),
             size=pl.col("size").cast(pl.Float64, strict=False),
             side=pl.when(pl.col("maker").is_null()).then(0).otherwise(side).cast(pl.Float64),
-            order="id",
+            id="id",
         )
-        return self._piece(Kind.TRADES, frame.sort("ts", "order").drop("order"), places)
+        return self._piece(Kind.TRADES, frame.sort("ts", "id"), places)
 
     def _quote_piece(self) -> Piece:
         names = ["row", "ms", "id", "symbol", "bid", "bid_size", "ask", "ask_size"]
@@ -212,11 +218,8 @@ class _Reader:
     def _piece(self, kind: Kind, frame: pl.DataFrame, places: tuple[int, int]) -> Piece:
         group = "crypto-binance-usdm" if self.futures else "crypto-binance-spot"
         symbols = frame["symbol"].unique().to_list() if len(frame) else []
-        refused = self.refused if kind is Kind.TRADES else []
-        said = ("times are the venue's own, not the recorder's",) if kind is Kind.TRADES else ()
         return Piece(
-            kind, frame, self.file, tuple(refused), None, "1s", None, places,
-            quote_currency(symbols), group, said,
+            kind, frame, self.file, (), None, "1s", None, places, quote_currency(symbols), group,
         )  # fmt: skip
 
 

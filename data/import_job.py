@@ -20,8 +20,9 @@ from data.formats import Reading
 from data.lake import LakeSource, Manifest, units_of
 from data.lake_writer import bar_before, current, known_rows, locked
 from data.piece import Kind, Piece
-from data.table_import import Table, add_rows, same_table
+from data.table_import import Table, add_rows, adjustments_name, same_table
 from data.ticks_import import bars_of_ticks, coarser_lots, exchange_names, judge_ticks
+from data.times import calendar_timezone
 from data.units import FINEST, Units, account_units, float_places, found_units, power
 from data.years import bars_in_a_year
 
@@ -160,9 +161,11 @@ class Job:
             before = None if self.options.replace else current(self.lake, table.name)
             same_table(before, table)
             past = partial(bar_before, directory, before)
+            zone = calendar_timezone(table.calendar) if table.calendar else None
             result = judge_bars(
-                floats, clock, "close", None, (units.tick, units.lot), self.adjustments, past, {}
-            )
+                floats, clock, "close", None, (units.tick, units.lot), self.adjustments, past, {},
+                zone,
+            )  # fmt: skip
             result.quarantine = pl.concat(
                 [*(rows.quarantine for rows in judged.values()), result.quarantine]
             )
@@ -232,7 +235,7 @@ class Job:
         year = self.options.bars_per_year or bars_in_a_year(clock, calendar, rows)
         return Table(
             self._bar_name(clock), Kind.BARS, str(clock), units.tick, units.lot, self._currency(),
-            self._group(), calendar or "", year,
+            self._group(), calendar or "", year, adjustments_name(self.adjustments),
         )  # fmt: skip
 
     def _units(self, frames: list[pl.DataFrame], table: str) -> Units:

@@ -25,6 +25,11 @@ _MILLIS = re.compile(r"^\d{1,8},[\d.]")
 # 20131007_aig_minute_trade.csv; tick files of equities name the contract style in between.
 _INNER = re.compile(r"^(\d{8})_(.+?)_(?:.*_)?(tick|second|minute)_(trade|quote)", re.IGNORECASE)
 _SCALE = 10_000.0
+# LEAN's folders, and whether their prices are plain decimals in UTC; None: look at the prices.
+_SECURITY_TYPES = {
+    "equity": False, "option": False, "crypto": True, "cryptofuture": True, "forex": None,
+    "cfd": None, "future": None, "futureoption": None, "index": None, "indexoption": None,
+}  # fmt: skip
 
 
 def is_lean(lines: list[str]) -> bool:
@@ -66,12 +71,11 @@ def read_lean(path: Path, symbol: str | None) -> Piece:
 
 
 def _is_crypto(path: Path, raw: pl.DataFrame) -> bool:
-    """The folder says it; else prices with a decimal point do."""
-    folders = {part.lower() for part in path.parts}
-    if folders & {"crypto", "cryptofuture"}:
-        return True
-    if "equity" in folders:
-        return False
+    """The nearest folder of a type of security says it; else prices with a decimal point do."""
+    folders = (part.lower() for part in reversed(path.parts[:-1]))
+    nearest = next((folder for folder in folders if folder in _SECURITY_TYPES), None)
+    if nearest is not None and _SECURITY_TYPES[nearest] is not None:
+        return bool(_SECURITY_TYPES[nearest])
     return bool(raw[raw.columns[2]].str.contains(".", literal=True).any())
 
 

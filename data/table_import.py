@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import polars as pl
 
+from data.adjust import Adjustment
 from data.bars_import import EXAMPLES, QUARANTINE, Judged
 from data.errors import InputError
 from data.lake import SCHEMA_VERSION, LakeFile, LakeSource, Manifest
 from data.lake_writer import publish, write_file, write_files
 from data.piece import Kind
+
+_ADJUSTED = re.compile(r" \(adjusted ([0-9a-f]{12})\)$")
 
 
 @dataclass(frozen=True)
@@ -30,10 +36,32 @@ class Table:
     group: str
     calendar: str
     bars_per_year: float
+    adjustments: str = ""  # what names the splits that its bars are adjusted by
+
+
+def adjustments_name(adjustments: Sequence[Adjustment]) -> str:
+    """A short name of a table of adjustments, whatever the order of its lines; "" for none."""
+    lines = sorted(f"{entry.symbol} {entry.day} {entry.ratio}" for entry in adjustments)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12] if lines else ""
+
+
+def _adjusted(source: LakeSource, adjustments: str) -> LakeSource:
+    """The source as the manifest names it: with its adjustments, where it has any."""
+    if not adjustments:
+        return source
+    return msgspec.structs.replace(source, name=f"{source.name} (adjusted {adjustments})")
+
+
+def _adjustments_of(source: LakeSource) -> str:
+    found = _ADJUSTED.search(source.name)
+    return found[1] if found else ""
 
 
 def same_table(before: Manifest | None, table: Table) -> None:
-    """InputError when the table in the lake is of another kind, clock, tick, lot or currency."""
+    """InputError when the table in the lake is of another kind, clock, tick, lot or currency.
+
+    Nor may its rows be adjusted by another table: where they meet, prices would jump by the split.
+    """
     if before is None:
         return
     pairs = {
@@ -50,6 +78,11 @@ def same_table(before: Manifest | None, table: Table) -> None:
                 f"table {table.name} has {what} {old or 'none'}, this import {new or 'none'}: "
                 "give another --name, the same options, or --replace"
             )
+    if {_adjustments_of(source) for source in before.sources} - {table.adjustments}:
+        raise InputError(
+            f"table {table.name} was imported with another --adjust, or none: import all its "
+            "files again with this one and --replace"
+        )
 
 
 def add_rows(
@@ -79,7 +112,10 @@ def add_rows(
         bars_per_year=before.bars_per_year if before else table.bars_per_year,
         stamp="close",
         exchanges=list(exchanges),
-        sources=[*(before.sources if before else ()), *sources],
+        sources=[
+            *(before.sources if before else ()),
+            *(_adjusted(source, table.adjustments) for source in sources),
+        ],
         files=_merged(before.files if before else [], files),
         quarantined=counts,
         examples=_examples(before.examples if before else [], judged.examples),

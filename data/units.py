@@ -16,6 +16,9 @@ from data.errors import InputError
 from data.money import MICRO, Instrument
 
 FINEST = 9  # Decimals looked at; a price or size with more is rounded noise.
+MOST_PLACES = 18  # Of a number with a power of ten: below lies what doubles do not hold.
+_SCIENTIFIC = r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)[eE][+-]?\d{1,4}\s*$"
+_SMALLEST_UNIT, _LARGEST_UNIT = Decimal("1e-12"), Decimal("1e12")
 _LARGEST = 1e12
 _EXACT = 2.0**53
 
@@ -44,14 +47,25 @@ def parse_unit(text: str | None, option: str) -> Decimal | None:
         value = Decimal(0)
     if not (value.is_finite() and value > 0):
         raise InputError(f"{option} {text!r} is not a positive number: write for example 0.01")
+    if not _SMALLEST_UNIT <= value <= _LARGEST_UNIT:
+        raise InputError(
+            f"{option} {text[:40]!r} is out of range: write a number from {_SMALLEST_UNIT:e} "
+            f"to {_LARGEST_UNIT:e}"
+        )
     return value.normalize()
 
 
 def text_places(values: pl.Series) -> int:
-    """The most decimals that a column of decimal texts shows, trailing zeros not counted."""
+    """The most decimals that a column of decimal texts shows, trailing zeros not counted.
+
+    ``1.5e-05`` has six; of such texts no more than MOST_PLACES are believed.
+    """
     decimals = values.str.extract(r"\.(\d*?)0*$", 1).str.len_chars()
     most = decimals.max()
-    return int(most) if isinstance(most, int) else 0
+    plain = int(most) if isinstance(most, int) else 0
+    powers = values.filter(values.str.contains(_SCIENTIFIC).fill_null(False)).unique()
+    found = (Decimal(text.strip()).normalize().as_tuple().exponent for text in powers)
+    return max([plain, *(min(MOST_PLACES, -e) for e in found if isinstance(e, int))])
 
 
 def float_places(values: NDArray[np.float64]) -> int:
@@ -91,11 +105,12 @@ def account_units(units: Units, lot_given: bool, currency: str) -> Units:
         kept = tuple(line for line in units.said if not line.startswith("lot "))
         return replace(units, lot=coarser, said=(*kept, said))
     micro = (units.tick * units.lot * MICRO).normalize()
-    offers = [f"--tick {units.tick:f} --lot {_fitting(units.tick):f}"]
-    offers += [f"--tick {tick:f} --lot {_fitting(tick):f}" for tick in _coarser(units)]
+    ticks = [units.tick, *_coarser(units), Decimal("0.01")]
+    lots = {tick: _fitting(tick) for tick in ticks}
+    offers = [f"--tick {tick:f} --lot {lot:f}" for tick, lot in lots.items() if lot is not None]
     raise InputError(
         f"tick {units.tick:f} x lot {units.lot:f} is {micro:f} micro-{currency}, which must be a "
-        f"whole number: give for example {' or '.join(offers)}"
+        f"whole number: give for example {' or '.join(offers[:2])}"
     )
 
 
@@ -106,9 +121,10 @@ def _whole(tick: Decimal, lot: Decimal) -> bool:
         return False
 
 
-def _fitting(tick: Decimal) -> Decimal:
-    """The finest power of ten that is a fitting lot."""
-    return next(power(places) for places in range(12, -12, -1) if _whole(tick, power(places)))
+def _fitting(tick: Decimal) -> Decimal | None:
+    """The finest power of ten that is a fitting lot; None when the tick is too odd for all."""
+    fitting = (power(places) for places in range(12, -12, -1) if _whole(tick, power(places)))
+    return next(fitting, None)
 
 
 def _coarser(units: Units) -> list[Decimal]:

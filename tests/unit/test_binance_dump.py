@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zipfile
 from pathlib import Path
 
@@ -96,12 +97,41 @@ def test_microsecond_trades(tmp_path: Path) -> None:
     assert piece.frame["ts"][0] == NS + 123_000
 
 
+def test_one_odd_time_moves_no_other(tmp_path: Path) -> None:
+    text = SPOT_TRADES + f"3735693018,61686.00,0.5,3,{10**18},False,True\n"
+    piece = read_dump(write(tmp_path, "BTCUSDT-trades-2024-08-09", text), None)
+    assert piece.frame["ts"].to_list() == [NS, NS + 5_000_000, None]
+
+
 def test_a_repeated_id_is_refused(tmp_path: Path) -> None:
     piece = read_dump(write(tmp_path, "BTCUSDT-trades-2024-08-09", SPOT_TRADES * 2), None)
     assert len(piece.frame) == 2
     assert [(entry.flaw, entry.row) for entry in piece.refused] == [
         (Flaw.DUPLICATE, 3), (Flaw.DUPLICATE, 4),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [0, 1, 300])
+def test_a_row_with_too_many_fields_is_refused(tmp_path: Path, before: int) -> None:
+    head, *_ = FUTURES_TRADES.splitlines()
+    rows = [f"{n},61800.3,0.006,370.8,{MS + n},true" for n in range(before + 2)]
+    rows.insert(before + 1, f"77,61800.3,0.006,370.8,{MS},true,1,2")
+    path = write(tmp_path, "BTCUSDT-trades-2024-08-08", "\n".join([head, *rows]) + "\n")
+    piece = read_dump(path, None)
+    assert piece.frame["row"].to_list() == [*range(1, before + 2), before + 3]
+    assert [str(entry) for entry in piece.refused] == [
+        f"unreadable: {path.name} row {before + 2} BTCUSDT 8 fields, not 6"
+    ]
+
+
+def test_a_damaged_gzip_is_one_line(tmp_path: Path) -> None:
+    whole = gzip.compress(SPOT_TRADES.encode() * 500, mtime=0)
+    for blob in (whole[: len(whole) // 2], whole[:40] + b"\xff" * 20 + whole[60:], whole[:-8]):
+        path = tmp_path / "BTCUSDT-trades-2024-08-09.csv.gz"
+        path.write_bytes(blob)
+        with pytest.raises(InputError, match="damaged gzip") as caught:
+            read_dump(path, None)
+        assert "\n" not in str(caught.value)
 
 
 def test_the_symbol_must_be_known(tmp_path: Path) -> None:

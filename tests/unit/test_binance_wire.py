@@ -105,6 +105,15 @@ def test_unreadable_lines_are_counted_with_their_row(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_recording_of_quotes_alone_tells_what_was_refused(tmp_path: Path) -> None:
+    (piece,) = read_wire(write(tmp_path, quote(1, 1000), "1 {", quote(2, 2000)))
+    assert piece.kind is Kind.QUOTES
+    assert [(entry.flaw, entry.row) for entry in piece.refused] == [(Flaw.UNREADABLE, 2)]
+    assert len(piece.said) == 1
+    both = read_wire(write(tmp_path, quote(1, 1000), "1 {", trade(2000, 1)))
+    assert [len(piece.refused) for piece in both] == [1, 0]
+
+
 def test_a_price_that_is_no_number_is_null(tmp_path: Path) -> None:
     found = read_wire(write(tmp_path, trade(1000, 1, "abc"), trade(1001, 2)))
     assert found[0].frame["price"].to_list() == [None, 100.1]

@@ -98,6 +98,20 @@ def test_crypto_is_not_scaled_and_in_utc(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("folder", "open_"),
+    [
+        ("crypto/lean/equity/usa/daily", 110.25),
+        ("equity/lean/crypto/coinbase/daily", 1_102_500.0),
+        ("crypto/forex/oanda/daily", 110.25),  # No decimal point.
+    ],
+)
+def test_the_nearest_type_of_security_counts(tmp_path: Path, folder: str, open_: float) -> None:
+    text = "19980102 00:00,1102500,1102600,1093100,1094400,1362000\n"
+    path = write(tmp_path, f"{folder}/x.zip", "x.csv", text)
+    assert read_lean(path, None).frame["open"].to_list() == [open_]
+
+
+@pytest.mark.parametrize(
     ("inner", "text", "words"),
     [
         ("trades.csv", "34200000,1,2,1,2,5\n", "does not name its day, resolution and kind"),

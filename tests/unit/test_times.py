@@ -37,6 +37,25 @@ def test_the_unit_of_an_epoch_is_told_from_its_magnitude(unit: int) -> None:
     assert to_utc_ns(values.cast(pl.Float64), None, "f")[0] == pytest.approx(MOMENT, abs=1000)
 
 
+@pytest.mark.parametrize("unit", [10**9, 10**6, 10**3])
+@pytest.mark.parametrize("dtype", [pl.Int64, pl.Float64, pl.String])
+def test_an_odd_epoch_moves_no_other(unit: int, dtype: type[pl.DataType]) -> None:
+    good = [MOMENT // 10**9 * 10**9 + i * 10**9 for i in range(5)]
+    odd = [9 * 10**18, 0, -(10**18)]
+    values = pl.Series("ts", [*(moment // unit for moment in good), *odd]).cast(dtype)
+    assert to_utc_ns(values, None, "f").to_list() == [*good, None, None, None]
+    past = pl.Series("ts", [-(10**9) // 10 * 5, -(10**9) // 10 * 5 + 60])  # 1954
+    assert to_utc_ns(past, None, "f")[1] == -(10**9) // 10 * 5 * 10**9 + 60 * 10**9
+
+
+def test_a_text_among_epochs_is_no_moment_and_refuses_no_file() -> None:
+    texts = ["1723161600", "soon", None, "1723161660", "20240809", "9" * 19]
+    assert to_utc_ns(pl.Series("ts", texts), None, "f").to_list() == [
+        1_723_161_600 * 10**9, None, None, 1_723_161_660 * 10**9, None, None,
+    ]  # fmt: skip
+    assert to_utc_ns(pl.Series("ts", [None], dtype=pl.String), None, "f").to_list() == [None]
+
+
 @pytest.mark.parametrize(
     ("texts", "zone", "moments"),
     [
@@ -85,6 +104,34 @@ def test_daily_bars_go_to_the_exchanges_close() -> None:
     assert nowhere.tolist() == [False, False, True, False]  # 28 November is a Saturday
     closes = ("2009-07-01 16:00", "2009-11-27 13:00", "2009-12-01 16:00")
     assert ts[~nowhere].tolist() == [ns(text, "America/New_York") for text in closes]
+
+
+@pytest.mark.parametrize("stamp", ["open", "close"])
+@pytest.mark.parametrize(
+    ("calendar", "zone", "hour"),
+    [("XNYS", "America/New_York", "16:00"), ("XLON", "Europe/London", "16:30"),
+     ("XTKS", "Asia/Tokyo", "15:00")],
+)  # fmt: skip
+def test_midnights_of_utc_are_dates(stamp: str, calendar: str, zone: str, hour: str) -> None:
+    days = ("2024-01-09", "2024-01-10", "2024-08-08", "2024-08-09", "2024-08-10")
+    stamps = np.array([ns(day) for day in days])
+    ts, nowhere = stamped_at_close(stamps, Clock.parse("1d"), stamp, calendar)
+    assert nowhere.tolist() == [False] * 4 + [True]  # 10 August is a Saturday
+    assert ts[:4].tolist() == [ns(f"{day} {hour}", zone) for day in days[:4]]
+
+
+def test_a_last_bar_in_the_making_and_evening_stamps() -> None:
+    days = ("2024-08-05", "2024-08-06", "2024-08-07", "2024-08-08")
+    stamps = [*(ns(day) for day in days), ns("2024-08-09 11:30", "America/New_York")]
+    ts, nowhere = stamped_at_close(np.array(stamps), Clock.parse("1d"), "open", "XNYS")
+    assert not nowhere.any()
+    assert ts.tolist() == [
+        ns(f"{day} 16:00", "America/New_York") for day in (*days, "2024-08-09")
+    ]  # fmt: skip
+    evenings = ("2024-01-09", "2024-01-10", "2024-08-07", "2024-08-08")
+    stamps = [ns(f"{day} 20:00", "America/New_York") for day in evenings]
+    ts, _ = stamped_at_close(np.array(stamps), Clock.parse("1d"), "close", "XNYS")
+    assert ts.tolist() == [ns(f"{day} 16:00", "America/New_York") for day in evenings]
 
 
 def test_other_bars_move_by_their_length() -> None:

@@ -34,6 +34,10 @@ from data.units import (
         (["7", "8."], 0),
         (["0.00001", None], 5),
         ([], 0),
+        (["1.5e-05", "0.25"], 6),
+        (["1.2345e3"], 1),
+        (["1E5", " 5.0e-1 ", "1e-3 shares", "nan", None], 1),
+        (["1e-300"], 18),
     ],
 )
 def test_decimals_of_texts(texts: list[str | None], places: int) -> None:
@@ -110,3 +114,17 @@ def test_a_unit_is_a_positive_number(text: str) -> None:
         parse_unit(text, "--tick")
     assert parse_unit("0.010", "--tick") == Decimal("0.01")
     assert parse_unit(None, "--tick") is None
+
+
+@pytest.mark.parametrize("text", ["1e400", "1e-20", "1e999999999"])
+def test_a_unit_has_a_size_that_can_be_counted(text: str) -> None:
+    with pytest.raises(InputError, match=r"--lot '1e.*' is out of range: write") as caught:
+        parse_unit(text, "--lot")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tick", ["1e-18", "0.000000000000123456789", "1e12", "1e-12"])
+def test_a_tick_that_fits_no_lot_is_one_line(tick: str) -> None:
+    with pytest.raises(InputError, match=r"give for example --tick \d") as caught:
+        account_units(Units(Decimal(tick), Decimal("1e-20")), True, "USD")
+    assert "\n" not in str(caught.value)
