@@ -21,7 +21,7 @@ from data.nbbo import consolidate, is_national
 from data.piece import OHLCV, QUOTE_SIDES, Kind, Piece
 from data.ticks import QUOTE
 from data.ticks_import import exchange_names, judge_ticks, structured
-from data.times import calendar_timezone, exchange_closes
+from data.times import calendar_timezone, check_timezone, exchange_closes
 from data.units import float_places, power
 
 PLACES = 5  # of each trouble
@@ -77,6 +77,9 @@ class Quality:
 
 def check(lake: Path, source: str, options: CheckOptions) -> Quality:
     """Reads everything of a file or table. InputError when it cannot be read at all."""
+    check_timezone(options.reading.timezone)
+    if options.stamp not in (None, "open", "close"):
+        raise InputError(f"--stamp {options.stamp!r}: say open or close")
     path = Path(source).expanduser()
     report = _check_file(path, options) if path.exists() else _check_table(lake, source)
     if not report.symbols:
