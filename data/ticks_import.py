@@ -16,9 +16,10 @@ from data.clocks import Clock, ClockKind
 from data.door import Flaw
 from data.errors import InputError
 from data.money import INT64_MAX, MICRO
+from data.nbbo import Counts, consolidate_sessions, is_national
 from data.nbbo import Feed as QuoteFeed
-from data.nbbo import consolidate, is_national
 from data.piece import EXTRAS, OHLCV, QUOTE_SIDES, Kind
+from data.session_hours import quote_ends
 from data.ticks import QUOTE, TRADE
 from data.units import fits, to_units
 
@@ -140,8 +141,12 @@ def bars_of_ticks(
     clock: Clock,
     units: tuple[Decimal, Decimal],
     exchanges: int,
+    calendar: str | None = None,
 ) -> tuple[pl.DataFrame, list[str]]:
     """Bars of each symbol: ts (UTC), symbol, int64 columns, null where unknown.
+
+    With a ``calendar`` no quote outlives its exchange's session; without one it stands until the
+    next.
 
     The stream counts as complete up to the end of the interval of its last row, so that the last
     time bar is there; it may hold less than its whole interval, as may the first.
@@ -153,8 +158,8 @@ def bars_of_ticks(
         nbbo = None
         if quotes is not None:
             rows = structured(quotes.filter(pl.col("symbol") == symbol), QUOTE)
-            feed = QuoteFeed.NATIONAL if is_national(rows) else QuoteFeed.EXCHANGES
-            nbbo, counts = consolidate(rows, max(exchanges, 1), feed)
+            nbbo, counts, reading = _best(rows, exchanges, calendar, int(mine["ts"][-1]))
+            said.append(f"{symbol}: quotes read as {reading}")
             if counts.crossed or counts.locked:
                 said.append(
                     f"{symbol}: quotes crossed {counts.crossed:,} times, "
@@ -167,6 +172,21 @@ def bars_of_ticks(
         bars = build_bars(mine, amount, number, micro, nbbo, until=until)
         frames.append(bars_frame(bars, symbol))
     return pl.concat(frames), said
+
+
+def _best(
+    quotes: NDArray[np.void], exchanges: int, calendar: str | None, last: int
+) -> tuple[NDArray[np.void], Counts, str]:
+    """The national best of one symbol, its crossed moments, and how its rows were read.
+
+    ``last``: the moment until which, with a ``calendar``, old quotes are ended.
+    """
+    feed = QuoteFeed.NATIONAL if is_national(quotes) else QuoteFeed.EXCHANGES
+    reading = "national" if feed is QuoteFeed.NATIONAL else "per exchange"
+    ends = np.empty(0, np.int64)
+    if calendar is not None and len(quotes):
+        ends = quote_ends(calendar, int(quotes["ts"][0]), last)
+    return *consolidate_sessions(quotes, max(exchanges, 1), feed, ends), reading
 
 
 def _end(ts: int, clock: Clock) -> int | None:
