@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,10 @@ from data.lake import Manifest, read_manifest, scan, units_of, verify_files
 from data.nbbo import Feed as QuoteFeed
 from data.nbbo import consolidate, is_national
 from data.piece import OHLCV, QUOTE_SIDES, Kind, Piece
+from data.session_hours import session_hours
 from data.ticks import QUOTE
 from data.ticks_import import exchange_names, judge_ticks, structured
-from data.times import calendar_timezone, check_timezone, exchange_closes
+from data.times import calendar_timezone, check_timezone
 from data.units import float_places, power
 
 PLACES = 5  # of each trouble
@@ -54,6 +54,7 @@ class SymbolQuality:
     large_moves: list[tuple[int, float]] = field(default_factory=list)
     crossed: int = 0
     locked: int = 0
+    duplicates: int = 0  # trades or quotes equal to the row before them: a fact, not a fault
 
 
 @dataclass
@@ -280,21 +281,33 @@ def _gaps(entry: SymbolQuality, ts: np.ndarray, clock: Clock, calendar: str | No
 
 
 def _session_gaps(ts: np.ndarray, clock: Clock, calendar: str) -> np.ndarray:
-    """Missing bars after each bar: within a session by the clock, else whole sessions skipped."""
-    zone = calendar_timezone(calendar)
-    days = pl.Series(ts).cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone).dt.date()
-    sessions = np.array(sorted(_sessions(calendar, days[0], days[-1])), "datetime64[D]")
-    place = np.searchsorted(sessions, days.to_numpy().astype("datetime64[D]"))
-    skipped = np.maximum(np.diff(place) - 1, 0)
+    """Missing bars between each bar and the next, ``ts`` being closes of bars.
+
+    Daily bars: sessions skipped. Others: intervals from each session's open to its close, late
+    starts, early ends and whole sessions included; bars outside of a session count for nothing.
+    """
+    opens, closes = session_hours(calendar, int(ts[0]), int(ts[-1]))
     if clock.size == DAY_NS:
-        return skipped
-    same_day = np.diff(place) == 0
-    inside = np.maximum(np.diff(ts) // clock.size - 1, 0)
-    return np.where(same_day, inside, skipped)
+        # A day's bar may stand before its close, at midnight: what counts is its local date.
+        zone = calendar_timezone(calendar)
+        place = np.searchsorted(_days(closes, zone), _days(ts, zone))
+        return np.asarray(np.maximum(np.diff(place) - 1, 0))
+    # Bars may be aligned to the open, as 09:30 to 10:30: the grid is where most of them are.
+    phases, often = np.unique(ts % clock.size, return_counts=True)
+    phase = phases[often.argmax()]
+    before = (opens - phase) // clock.size
+    lengths = -((phase - closes) // clock.size) - before
+    earlier = np.concatenate([[0], np.cumsum(lengths)])
+    session = np.searchsorted(opens, ts, "left") - 1
+    inside = -((phase - ts) // clock.size) - before[session]
+    expected = earlier[session] + np.minimum(inside, lengths[session])
+    is_expected = inside <= lengths[session]
+    return np.asarray(np.maximum(np.diff(expected) - is_expected[1:], 0))
 
 
-def _sessions(calendar: str, first: date, last: date) -> list[date]:
-    return list(exchange_closes(calendar, first, last))
+def _days(ts: np.ndarray, zone: str) -> np.ndarray:
+    local = pl.Series(ts).cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone)
+    return local.dt.date().to_numpy().astype("datetime64[D]")
 
 
 def _quote_symbols(rows: pl.DataFrame, exchanges: int) -> list[SymbolQuality]:
@@ -305,6 +318,7 @@ def _quote_symbols(rows: pl.DataFrame, exchanges: int) -> list[SymbolQuality]:
         _, counts = consolidate(quotes, max(exchanges, 1), feed)
         entry = SymbolQuality(symbol, len(mine), int(quotes["ts"][0]), int(quotes["ts"][-1]))
         entry.crossed, entry.locked = counts.crossed, counts.locked
+        entry.duplicates = _repeated(mine)
         entry.longest_gap_ns, entry.longest_gap_from = _longest(quotes["ts"])
         found.append(entry)
     return found
@@ -316,12 +330,20 @@ def _plain_symbols(rows: pl.DataFrame) -> list[SymbolQuality]:
         ts = mine["ts"].to_numpy()
         entry = SymbolQuality(symbol, len(ts), int(ts[0]), int(ts[-1]))
         entry.longest_gap_ns, entry.longest_gap_from = _longest(ts)
+        entry.duplicates = _repeated(mine)
         price = mine["price"].to_numpy().astype(float)
         ratio = price[1:] / price[:-1]
         large = np.flatnonzero((ratio > 1 + LARGE_MOVE) | (ratio < 1 - LARGE_MOVE))
         entry.large_moves = [(int(ts[i + 1]), float(ratio[i])) for i in large]
         found.append(entry)
     return found
+
+
+def _repeated(rows: pl.DataFrame) -> int:
+    """Rows that equal the row before them in every column."""
+    names = [name for name in rows.columns if name not in ("symbol", "day")]
+    equal = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift()) for name in names)
+    return int(rows.select(equal).to_series()[1:].sum())
 
 
 def _longest(ts: np.ndarray) -> tuple[int, int]:
