@@ -15,12 +15,10 @@ from data.door import FLAWS, PASSES, Flaw, admit_rows, code_of, no_past
 from data.errors import InputError
 from data.formats import Reading, read_pieces
 from data.lake import Manifest, read_manifest, scan, units_of, verify_files
-from data.nbbo import Feed as QuoteFeed
-from data.nbbo import consolidate, is_national
 from data.piece import OHLCV, QUOTE_SIDES, Kind, Piece
 from data.session_hours import session_hours
 from data.ticks import QUOTE
-from data.ticks_import import exchange_names, judge_ticks, structured
+from data.ticks_import import best_quotes, exchange_names, judge_ticks, structured
 from data.times import calendar_timezone, check_timezone
 from data.units import float_places, power
 
@@ -123,7 +121,7 @@ def _check_table(lake: Path, name: str) -> Quality:
         clock = Clock.parse(manifest.clock)
         report.symbols = _bar_symbols(rows, clock, manifest.calendar or None)
     elif manifest.kind is Kind.QUOTES:
-        report.symbols = _quote_symbols(rows, len(manifest.exchanges))
+        report.symbols = _quote_symbols(rows, len(manifest.exchanges), manifest.calendar or None)
     else:
         report.symbols = _plain_symbols(rows)
     return report
@@ -148,12 +146,13 @@ def _check_piece(piece: Piece, options: CheckOptions) -> Quality:
     rows, refused = together([piece], piece.kind)
     report = Quality(piece.file, piece.kind, "", [], {}, [], False)
     _count_refused(report, refused.cast(QUARANTINE))  # type: ignore[arg-type]
+    calendar = options.calendar or piece.calendar
+    calendar = None if calendar == "none" else calendar
     if piece.kind is not Kind.BARS:
-        return _check_ticks(report, rows, piece.kind)
+        return _check_ticks(report, rows, piece.kind, calendar)
     text = options.clock or piece.clock
     clock = Clock.parse(text) if text else _common_step(rows)
     report.clock = str(clock) if clock else "?"
-    calendar = options.calendar or piece.calendar
     # The same judgement as an import's, in the finest units of the file.
     units = (
         power(max(float_places(rows[name].drop_nulls().to_numpy()) for name in OHLCV[:4])),
@@ -162,17 +161,17 @@ def _check_piece(piece: Piece, options: CheckOptions) -> Quality:
     details = {(r.file, r.row): r.detail for r in piece.refused if r.flaw is Flaw.NOT_A_NUMBER}
     judged = judge_bars(
         rows, clock or Clock.parse("1s"), options.stamp or piece.stamp or "close",
-        None if calendar == "none" else calendar, units, (), no_bars_before, details,
+        calendar, units, (), no_bars_before, details,
     )  # fmt: skip
     _count_refused(report, judged.quarantine)
     good = judged.frame.with_columns(
         pl.col("ts").cast(pl.Int64), pl.col(OHLCV[:4]).cast(pl.Float64) * float(units[0])
     )
-    report.symbols = _bar_symbols(good, clock, None if calendar == "none" else calendar)
+    report.symbols = _bar_symbols(good, clock, calendar)
     return report
 
 
-def _check_ticks(report: Quality, rows: pl.DataFrame, kind: Kind) -> Quality:
+def _check_ticks(report: Quality, rows: pl.DataFrame, kind: Kind, calendar: str | None) -> Quality:
     prices = ("price",) if kind is Kind.TRADES else ("bid", "ask")
     sizes = ("size",) if kind is Kind.TRADES else ("bid_size", "ask_size")
     places = [
@@ -187,7 +186,7 @@ def _check_ticks(report: Quality, rows: pl.DataFrame, kind: Kind) -> Quality:
         report.trouble.append(f"{late:,} rows out of order (an import sorts them)")
     good = judged.frame.with_columns(pl.col("ts").cast(pl.Int64))
     if kind is Kind.QUOTES:
-        report.symbols = _quote_symbols(good, len(exchanges))
+        report.symbols = _quote_symbols(good, len(exchanges), calendar)
     else:
         report.symbols = _plain_symbols(good)
     return report
@@ -310,12 +309,11 @@ def _days(ts: np.ndarray, zone: str) -> np.ndarray:
     return local.dt.date().to_numpy().astype("datetime64[D]")
 
 
-def _quote_symbols(rows: pl.DataFrame, exchanges: int) -> list[SymbolQuality]:
+def _quote_symbols(rows: pl.DataFrame, exchanges: int, calendar: str | None) -> list[SymbolQuality]:
     found = []
     for symbol, mine in _by_symbol(rows):
         quotes = structured(mine.select("ts", "exchange", *QUOTE_SIDES), QUOTE)
-        feed = QuoteFeed.NATIONAL if is_national(quotes) else QuoteFeed.EXCHANGES
-        _, counts = consolidate(quotes, max(exchanges, 1), feed)
+        _, counts, _ = best_quotes(quotes, exchanges, calendar, int(quotes["ts"][-1]))
         entry = SymbolQuality(symbol, len(mine), int(quotes["ts"][0]), int(quotes["ts"][-1]))
         entry.crossed, entry.locked = counts.crossed, counts.locked
         entry.duplicates = _repeated(mine)

@@ -158,7 +158,7 @@ def bars_of_ticks(
         nbbo = None
         if quotes is not None:
             rows = structured(quotes.filter(pl.col("symbol") == symbol), QUOTE)
-            nbbo, counts, reading = _best(rows, exchanges, calendar, int(mine["ts"][-1]))
+            nbbo, counts, reading = best_quotes(rows, exchanges, calendar, int(mine["ts"][-1]))
             said.append(f"{symbol}: quotes read as {reading}")
             if counts.crossed or counts.locked:
                 said.append(
@@ -174,7 +174,7 @@ def bars_of_ticks(
     return pl.concat(frames), said
 
 
-def _best(
+def best_quotes(
     quotes: NDArray[np.void], exchanges: int, calendar: str | None, last: int
 ) -> tuple[NDArray[np.void], Counts, str]:
     """The national best of one symbol, its crossed moments, and how its rows were read.

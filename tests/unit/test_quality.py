@@ -161,6 +161,15 @@ def test_quotes_crossed_and_locked(tmp_path: Path) -> None:
     assert found.trouble == ["quotes crossed 1 times"]
 
 
+def test_quotes_of_two_sessions_do_not_cross_each_other(tmp_path: Path) -> None:
+    rows = ["2009-11-30T20:59:00Z,A,10,1,11,1", "2009-12-01T14:30:00Z,A,12,1,0,0",
+            "2009-12-01T14:30:01Z,A,0,0,13,1"]  # fmt: skip
+    path = write(tmp_path, *rows, header="ts,symbol,bid,bid_size,ask,ask_size")
+    assert check(tmp_path, str(path), CheckOptions()).symbols[0].crossed == 1
+    assert check(tmp_path, str(path), CheckOptions(calendar="none")).symbols[0].crossed == 1
+    assert check(tmp_path, str(path), CheckOptions(calendar="XNYS")).clean
+
+
 def test_trades_out_of_order(tmp_path: Path) -> None:
     rows = [f"{BASE + n},A,10,1" for n in (0, 2, 1, 3)]
     path = write(tmp_path, *rows, f"{BASE + 4},A,-1,1", header="ts,symbol,price,size")
