@@ -219,7 +219,7 @@ def scan(lake: Path, name: str, symbols: Sequence[str] = ()) -> pl.LazyFrame:
     files = _paths(lake, name, manifest, symbols)
     if not files:
         raise InputError(f"table {name} is empty")
-    frame = pl.scan_parquet(files, hive_partitioning=True, hive_schema=_hive(manifest))
+    frame = pl.scan_parquet(files, hive_partitioning=True, hive_schema=_hive(manifest), glob=False)
     return frame.drop("year", strict=False)
 
 

@@ -208,7 +208,7 @@ def _known_jumps(table: Path, manifest: Manifest) -> dict[str, list[int]]:
     """Moments of the jumps that were kept out of a table: the bars after them jump again."""
     if manifest.quarantine is None:
         return {}
-    rows = pl.read_parquet(table / manifest.quarantine.path, hive_partitioning=False)
+    rows = pl.read_parquet(table / manifest.quarantine.path, hive_partitioning=False, glob=False)
     rows = rows.filter(pl.col("flaw") == Flaw.JUMP.value).drop_nulls("ts")
     found: dict[str, list[int]] = {}
     for symbol, ts in rows.select("symbol", pl.col("ts").cast(pl.Int64)).iter_rows():

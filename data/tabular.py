@@ -25,7 +25,9 @@ def read_frame(path: Path, file_format: str) -> pl.DataFrame:
         if file_format == "parquet":
             return pl.read_parquet(path, glob=False)
         if file_format == "arrow":
-            return pl.read_ipc(path)
+            # By its handle: as a path, [ and * in its name would be a pattern.
+            with path.open("rb") as file:
+                return pl.read_ipc(file)
         return _read_csv(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]

@@ -363,3 +363,14 @@ def test_a_file_outside_its_table_is_refused(tmp_path: Path, which: str, outside
     (tmp_path / "t" / MANIFEST).write_bytes(msgspec.json.encode(altered))
     with pytest.raises(InputError, match=r"manifest.json was altered .file "):
         read_manifest(tmp_path, "t")
+
+
+def test_a_lake_below_a_directory_with_brackets(tmp_path: Path) -> None:
+    """Such a name is a pattern to whoever looks for files by pattern."""
+    lake = tmp_path / "a[1]*" / "lake"
+    load(lake, bars(tmp_path, 0, 5))
+    load(lake, bars(tmp_path, 3, 5, "more.csv"))
+    assert len(load_table(lake, "t", ()).bars) == 16
+    assert len(scan(lake, "t", ["A"]).filter(pl.col("day") == date(2024, 8, 9)).collect()) == 8
+    assert read_manifest(lake, "t").quarantined == {"already_in_table": 4}
+    assert check(lake, "t", CheckOptions()).flaws == {"already_in_table": 4}
