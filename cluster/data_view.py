@@ -180,7 +180,8 @@ def _symbol_table(report: Quality) -> Table:
     for name in ("symbol", "from", "to"):
         table.add_column(name, no_wrap=True)
     names = ["rows", *(["missing"] if bars else []), "longest gap", "gap from"]
-    names += ["zero vol."] if bars else ["crossed", "locked"] if report.kind is Kind.QUOTES else []
+    names += ["zero vol."] if bars else ["duplicates"]
+    names += ["crossed", "locked"] if report.kind is Kind.QUOTES else []
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for entry in report.symbols:
@@ -191,7 +192,9 @@ def _symbol_table(report: Quality) -> Table:
         cells += [_length(gap), _moment(entry.longest_gap_from)[:16]] if gap else ["none", ""]
         if bars:
             cells.append(f"{entry.zero_volume:,}")
-        elif report.kind is Kind.QUOTES:
+        else:
+            cells.append(f"{entry.duplicates:,}")
+        if report.kind is Kind.QUOTES:
             cells += [f"{entry.crossed:,}", f"{entry.locked:,}"]
         days = [_moment(ts)[:10] for ts in (entry.first_ts, entry.last_ts)]
         table.add_row(Text(entry.symbol), *days, *cells)

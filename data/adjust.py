@@ -20,6 +20,8 @@ from data.errors import InputError
 from data.piece import PRICES
 
 COLUMNS = ("symbol", "date", "kind", "ratio")
+LARGEST = 10**6  # of a ratio and its inverse
+LARGEST_PRODUCT = 10**12  # of all splits of a symbol
 _SIZES = ("volume", "size", "buy_volume", "bid_size", "ask_size")
 
 
@@ -35,7 +37,7 @@ class Adjustment:
 def read_adjustments(path: Path) -> tuple[Adjustment, ...]:
     """The table; InputError names the row and the column that is wrong."""
     try:
-        frame = pl.read_csv(path, infer_schema=False)
+        frame = pl.read_csv(path, infer_schema=False, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"adjustment table {path}: {reason}") from error
@@ -67,14 +69,17 @@ def _parse(
         return Adjustment(symbol, when, None)
     if kind != "split":
         raise InputError(f"{where}: column kind {kind!r}: write split or reuse")
-    new, sign, old = (ratio or "").partition(":")
+    # Exponents are refused before they are computed: 1e999999999 would be a gigabyte of digits.
+    plain = "" if "e" in (ratio or "").lower() else ratio or ""
+    new, sign, old = plain.partition(":")
     try:
         value = Fraction(new) / Fraction(old if sign else 1)
     except (ValueError, ZeroDivisionError):
         value = Fraction(0)
-    if value <= 0:
+    if not Fraction(1, LARGEST) <= value <= LARGEST:
         raise InputError(
-            f"{where}: column ratio {ratio!r}: write new shares for one old share, as 2:1 or 0.05"
+            f"{where}: column ratio {ratio!r}: write new shares for one old share, as 2:1 or 0.05, "
+            f"at most {LARGEST:,} to one"
         )
     return Adjustment(symbol, when, value)
 
@@ -103,6 +108,11 @@ def adjust(
                 kept &= ~before
             else:
                 total *= entry.ratio
+                if not Fraction(1, LARGEST_PRODUCT) <= total <= LARGEST_PRODUCT:
+                    raise InputError(
+                        f"adjustment table: the splits of {symbol} from {entry.day} on multiply to "
+                        f"{float(total):g}: at most {LARGEST_PRODUCT:,} to one, correct its rows"
+                    )
                 factor[before] = float(total)
     scale = pl.Series("factor", factor)
     prices = [frame[name] / scale for name in frame.columns if name in PRICES]

@@ -12,6 +12,7 @@ from data.piece import Piece
 
 FORMATS = ("binance-wire", "binance-dump", "lean", "parquet", "arrow", "csv")
 _HEAD = 1 << 16
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def guess_format(path: Path) -> str:
         return "arrow"
     if head[:2] == b"PK":
         return _guess_zip(path)
-    if head[:2] == b"\x1f\x8b":
+    if head[:2] == _GZIP:
         try:
             head = zlib.decompressobj(wbits=31).decompress(head, _HEAD)
         except zlib.error as error:
@@ -109,6 +110,9 @@ def _unknown(path: Path, why: str) -> InputError:
 
 
 def open_text(path: Path) -> bytes:
-    """A text file's bytes, unzipped when it is gzip."""
-    blob = path.read_bytes()
-    return gzip.decompress(blob) if blob[:2] == b"\x1f\x8b" else blob
+    """A text file's bytes, unzipped when it is gzip; InputError for one that is cut or damaged."""
+    try:
+        blob = path.read_bytes()
+        return gzip.decompress(blob) if blob[:2] == _GZIP else blob
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"data file {path}: damaged gzip ({error}): get it again") from error

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from decimal import Decimal
-from pathlib import Path
+from decimal import Decimal, InvalidOperation
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from data.piece import Kind
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 _HOUR_NS = 3600 * 10**9
+_MOST_DIGITS = 18  # before or after the point of a tick or lot
 
 
 class LakeFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +76,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return sorted({file.symbol for file in self.files})
 
     @property
+    def all_files(self) -> list[LakeFile]:
+        """The table's files and that of its quarantined rows."""
+        return [*self.files, *([self.quarantine] if self.quarantine else [])]
+
+    @property
     def rows(self) -> int:
         """Rows of all files."""
         return sum(file.rows for file in self.files)
@@ -110,7 +116,7 @@ def check_name(name: str) -> str:
 def read_manifest(lake: Path, name: str) -> Manifest:
     """The manifest of a table, every file of which is there with its size.
 
-    InputError, one line, for a table that does not exist or lost a file.
+    InputError, one line, for a table that does not exist, lost a file, or has a damaged manifest.
     """
     path = lake / check_name(name) / MANIFEST
     try:
@@ -131,9 +137,40 @@ def read_manifest(lake: Path, name: str) -> Manifest:
             f"table {name} has schema version {manifest.version}, this program reads "
             f"{SCHEMA_VERSION}: import it again"
         )
-    for file in (*manifest.files, *([manifest.quarantine] if manifest.quarantine else [])):
+    _check_values(name, manifest)
+    for file in manifest.all_files:
         _check_file(lake / name, name, file)
     return manifest
+
+
+def _check_values(name: str, manifest: Manifest) -> None:
+    """InputError for a value that no import writes; a path must stay inside its table."""
+    wrong = [
+        f"{what} {text!r}"
+        for what, text in (("tick", manifest.tick), ("lot", manifest.lot))
+        if not _is_unit(text)
+    ]
+    if manifest.kind is Kind.BARS:
+        try:
+            Clock.parse(manifest.clock)
+        except InputError:
+            wrong.append(f"clock {manifest.clock!r}")
+    for file in manifest.all_files:
+        path = PurePosixPath(file.path)
+        if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in file.path:
+            wrong.append(f"file {file.path!r}")
+    if wrong:
+        raise InputError(
+            f"table {name}: {MANIFEST} was altered ({wrong[0]}): import it again with --replace"
+        )
+
+
+def _is_unit(text: str) -> bool:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        return False
+    return value.is_finite() and value > 0 and abs(value.adjusted()) <= _MOST_DIGITS
 
 
 def _check_file(table: Path, name: str, file: LakeFile) -> None:
@@ -151,9 +188,13 @@ def _check_file(table: Path, name: str, file: LakeFile) -> None:
 
 
 def verify_files(lake: Path, name: str, manifest: Manifest) -> None:
-    """InputError when the content of a file is not what was written."""
-    for file in manifest.files:
-        digest = hashlib.sha256((lake / name / file.path).read_bytes()).hexdigest()
+    """InputError when the content of a file, the quarantine's too, is not what was written."""
+    for file in manifest.all_files:
+        try:
+            with (lake / name / file.path).open("rb") as opened:
+                digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"table {name}: {file.path}: {error.strerror}") from error
         if digest != file.sha256:
             raise InputError(
                 f"table {name}: {file.path} was altered: import it again with --replace"
@@ -178,7 +219,7 @@ def scan(lake: Path, name: str, symbols: Sequence[str] = ()) -> pl.LazyFrame:
     files = _paths(lake, name, manifest, symbols)
     if not files:
         raise InputError(f"table {name} is empty")
-    frame = pl.scan_parquet(files, hive_partitioning=True, hive_schema=_hive(manifest))
+    frame = pl.scan_parquet(files, hive_partitioning=True, hive_schema=_hive(manifest), glob=False)
     return frame.drop("year", strict=False)
 
 

@@ -45,7 +45,7 @@ def _quarantined(
     if manifest.quarantine is None:
         return (), ()
     rows = (
-        pl.read_parquet(table / manifest.quarantine.path, hive_partitioning=False)
+        pl.read_parquet(table / manifest.quarantine.path, hive_partitioning=False, glob=False)
         .filter(pl.col("symbol").is_in(symbols), pl.col("flaw") != Flaw.KNOWN.value)
         .with_columns(pl.col("ts").dt.to_string("%Y-%m-%dT%H:%M:%S%.fZ").alias("when"))
     )

@@ -21,21 +21,37 @@ import msgspec
 import polars as pl
 
 from data.errors import InputError
-from data.lake import MANIFEST, LakeFile, Manifest, check_name, partition_unit, read_manifest
+from data.lake import (
+    MANIFEST,
+    LakeFile,
+    Manifest,
+    check_name,
+    partition_unit,
+    read_manifest,
+    verify_files,
+)
 from data.piece import Kind
 
 _LOCK = ".lock"
+LONGEST_FOLDER = 255  # bytes, of every usual file system
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 @contextmanager
 def locked(lake: Path, name: str) -> Iterator[Path]:
     """The table's directory, made when it is not there, with its lock held.
 
-    InputError when another process is writing it.
+    InputError when another process is writing it, or it cannot be made.
     """
     table = lake / check_name(name)
-    table.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(table / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        table.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(table / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InputError(
+            f"the lake cannot be written: {error.filename}: {error.strerror}: "
+            "check SAPPHIRE_HOME and its permissions"
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,8 +65,15 @@ def locked(lake: Path, name: str) -> Iterator[Path]:
 
 
 def current(lake: Path, name: str) -> Manifest | None:
-    """The table's manifest; None when it has none."""
-    return read_manifest(lake, name) if (lake / name / MANIFEST).exists() else None
+    """The manifest of the table that an import adds to; None when there is none.
+
+    InputError when a file of the table was altered: nothing is added to what cannot be read.
+    """
+    if not os.path.exists(lake / name / MANIFEST):  # False where one may not look.
+        return None
+    manifest = read_manifest(lake, name)
+    verify_files(lake, name, manifest)
+    return manifest
 
 
 def clean(table: Path, manifest: Manifest | None) -> int:
@@ -72,7 +95,12 @@ def clean(table: Path, manifest: Manifest | None) -> int:
 
 
 def write_files(table: Path, kind: Kind, clock: str, frame: pl.DataFrame) -> list[LakeFile]:
-    """One file for each symbol and day (or year). ``frame``: ts (UTC), symbol, columns of ints."""
+    """One file for each symbol and day (or year). ``frame``: ts (UTC), symbol, columns of ints.
+
+    InputError for a symbol that cannot be a directory's name; nothing is then written.
+    """
+    for symbol in frame["symbol"].unique():
+        check_symbol(symbol)
     unit = partition_unit(kind, clock)
     day = pl.col("ts").dt.date()
     keys = [day.alias("day")] if unit == "day" else [day.alias("day"), day.dt.year().alias("year")]
@@ -83,10 +111,26 @@ def write_files(table: Path, kind: Kind, clock: str, frame: pl.DataFrame) -> lis
     ).items():
         symbol, moment = str(key[0]), key[1]
         text = moment.isoformat() if isinstance(moment, date) else str(moment)
-        folder = f"symbol={quote(symbol, safe='')}/{unit}={text}"
+        folder = f"{_folder(symbol)}/{unit}={text}"
         kept = rows.drop("symbol", unit)
         files.append(write_file(table, folder, "part", symbol, kept))
     return files
+
+
+def check_symbol(symbol: str) -> None:
+    """InputError for a symbol that no directory can be named after."""
+    if symbol == _HIVE_NULL:
+        raise InputError(f"symbol {symbol}: readers of the lake take it for a missing value")
+    if len(_folder(symbol)) > LONGEST_FOLDER:
+        raise InputError(
+            f"symbol {symbol[:20]}… has {len(symbol)} characters: its directory's name would be "
+            f"longer than {LONGEST_FOLDER} bytes (all but letters, digits, _ . - ~ take three or "
+            "more): shorten it"
+        )
+
+
+def _folder(symbol: str) -> str:
+    return f"symbol={quote(symbol, safe='')}"
 
 
 def write_file(table: Path, folder: str, prefix: str, symbol: str, rows: pl.DataFrame) -> LakeFile:
@@ -141,9 +185,9 @@ def known_rows(table: Path, manifest: Manifest | None, frame: pl.DataFrame) -> p
         return pl.repeat(False, len(frame), eager=True)
     held = pl.concat(
         [
-            pl.read_parquet(table / file.path, columns=["ts"], hive_partitioning=False).select(
-                pl.col("ts").cast(pl.Int64), pl.lit(file.symbol).alias("symbol")
-            )
+            pl.read_parquet(
+                table / file.path, columns=["ts"], hive_partitioning=False, glob=False
+            ).select(pl.col("ts").cast(pl.Int64), pl.lit(file.symbol).alias("symbol"))
             for file in touched
         ]
     ).with_columns(pl.lit(True).alias("known"))
@@ -170,7 +214,7 @@ def bar_before(
         return None
     newest = max(earlier, key=lambda file: min(file.last_ts, ts - 1))
     rows = pl.read_parquet(
-        table / newest.path, columns=["ts", "close"], hive_partitioning=False
+        table / newest.path, columns=["ts", "close"], hive_partitioning=False, glob=False
     ).filter(pl.col("ts").cast(pl.Int64) < ts)
     close = float(int(rows["close"][-1]) * Decimal(manifest.tick))
     return int(rows["ts"].cast(pl.Int64)[-1]), close

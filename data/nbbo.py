@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from data.money import add_checked
 from data.ticks import NBBO, QUOTE, Quotes, check_order, rows_of
 
+NATIONAL_SHARE = 0.99
 BEGINNING = -(2**62)  # Before every ts.
 
 # Slots of the tallies.
@@ -51,6 +52,14 @@ class Counts:
     locked: int
     crossed_ns: int
     locked_ns: int
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.crossed + other.crossed,
+            self.locked + other.locked,
+            self.crossed_ns + other.crossed_ns,
+            self.locked_ns + other.locked_ns,
+        )
 
 
 @njit(cache=True)
@@ -208,16 +217,47 @@ def consolidate(
     return book.push(quotes), book.counts
 
 
+def consolidate_sessions(
+    quotes: Quotes, exchanges: int, feed: Feed, ends: NDArray[np.int64]
+) -> tuple[Quotes, Counts]:
+    """As ``consolidate``, but no quote outlives the moments ``ends`` (UTC ns, sorted).
+
+    At each the book is empty again, which a row of zeros tells; a quote of that very ts counts for
+    what follows. Unlike a cleared best, an empty book holds no exchange's old side for the morning.
+    """
+    parts: list[Quotes] = []
+    total = Counts(0, 0, 0, 0)
+    cuts = np.searchsorted(quotes["ts"], ends, "left")
+    begin = 0
+    for end, cut in zip([*ends.tolist(), None], [*cuts.tolist(), len(quotes)], strict=True):
+        best, counts = consolidate(quotes[begin:cut], exchanges, feed)
+        parts.append(best)
+        total = total + counts
+        if end is not None:
+            nothing = np.zeros(1, NBBO)
+            nothing["ts"] = end
+            parts.append(nothing)
+        begin = cut
+    return np.concatenate(parts), total
+
+
 def is_national(quotes: Quotes) -> bool:
-    """Whether ``quotes`` are pairs of a bid row and an ask row of the same ts throughout."""
-    if len(quotes) < 2 or len(quotes) % 2:
+    """Whether ``quotes`` are pairs of a bid row and then an ask row of the same ts.
+
+    NATIONAL_SHARE of the rows must be in a pair: a few that a file lost or that were refused do not
+    turn the reading of all the others.
+    """
+    if len(quotes) < 2:
         return False
-    bids, asks = quotes[0::2], quotes[1::2]
-    return bool(
-        np.all(bids["ts"] == asks["ts"])
-        and np.all((bids["bid"] > 0) & (bids["ask"] == 0))
-        and np.all((asks["ask"] > 0) & (asks["bid"] == 0))
+    bids, asks = quotes[:-1], quotes[1:]
+    pairs = (
+        (bids["ts"] == asks["ts"])
+        & (bids["bid"] > 0)
+        & (bids["ask"] == 0)
+        & (asks["ask"] > 0)
+        & (asks["bid"] == 0)
     )
+    return 2 * int(pairs.sum()) >= NATIONAL_SHARE * len(quotes)
 
 
 def _check_values(quotes: Quotes, exchanges: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ from data.door import FLAWS, PASSES, Flaw, admit_rows, code_of, no_past
 from data.errors import InputError
 from data.formats import Reading, read_pieces
 from data.lake import Manifest, read_manifest, scan, units_of, verify_files
-from data.nbbo import Feed as QuoteFeed
-from data.nbbo import consolidate, is_national
 from data.piece import OHLCV, QUOTE_SIDES, Kind, Piece
+from data.session_hours import session_hours
 from data.ticks import QUOTE
-from data.ticks_import import exchange_names, judge_ticks, structured
-from data.times import calendar_timezone, exchange_closes
+from data.ticks_import import best_quotes, exchange_names, judge_ticks, structured
+from data.times import calendar_timezone, check_timezone
 from data.units import float_places, power
 
 PLACES = 5  # of each trouble
@@ -54,6 +52,7 @@ class SymbolQuality:
     large_moves: list[tuple[int, float]] = field(default_factory=list)
     crossed: int = 0
     locked: int = 0
+    duplicates: int = 0  # trades or quotes equal to the row before them: a fact, not a fault
 
 
 @dataclass
@@ -77,6 +76,9 @@ class Quality:
 
 def check(lake: Path, source: str, options: CheckOptions) -> Quality:
     """Reads everything of a file or table. InputError when it cannot be read at all."""
+    check_timezone(options.reading.timezone)
+    if options.stamp not in (None, "open", "close"):
+        raise InputError(f"--stamp {options.stamp!r}: say open or close")
     path = Path(source).expanduser()
     report = _check_file(path, options) if path.exists() else _check_table(lake, source)
     if not report.symbols:
@@ -119,7 +121,7 @@ def _check_table(lake: Path, name: str) -> Quality:
         clock = Clock.parse(manifest.clock)
         report.symbols = _bar_symbols(rows, clock, manifest.calendar or None)
     elif manifest.kind is Kind.QUOTES:
-        report.symbols = _quote_symbols(rows, len(manifest.exchanges))
+        report.symbols = _quote_symbols(rows, len(manifest.exchanges), manifest.calendar or None)
     else:
         report.symbols = _plain_symbols(rows)
     return report
@@ -144,12 +146,13 @@ def _check_piece(piece: Piece, options: CheckOptions) -> Quality:
     rows, refused = together([piece], piece.kind)
     report = Quality(piece.file, piece.kind, "", [], {}, [], False)
     _count_refused(report, refused.cast(QUARANTINE))  # type: ignore[arg-type]
+    calendar = options.calendar or piece.calendar
+    calendar = None if calendar == "none" else calendar
     if piece.kind is not Kind.BARS:
-        return _check_ticks(report, rows, piece.kind)
+        return _check_ticks(report, rows, piece.kind, calendar)
     text = options.clock or piece.clock
     clock = Clock.parse(text) if text else _common_step(rows)
     report.clock = str(clock) if clock else "?"
-    calendar = options.calendar or piece.calendar
     # The same judgement as an import's, in the finest units of the file.
     units = (
         power(max(float_places(rows[name].drop_nulls().to_numpy()) for name in OHLCV[:4])),
@@ -158,17 +161,17 @@ def _check_piece(piece: Piece, options: CheckOptions) -> Quality:
     details = {(r.file, r.row): r.detail for r in piece.refused if r.flaw is Flaw.NOT_A_NUMBER}
     judged = judge_bars(
         rows, clock or Clock.parse("1s"), options.stamp or piece.stamp or "close",
-        None if calendar == "none" else calendar, units, (), no_bars_before, details,
+        calendar, units, (), no_bars_before, details,
     )  # fmt: skip
     _count_refused(report, judged.quarantine)
     good = judged.frame.with_columns(
         pl.col("ts").cast(pl.Int64), pl.col(OHLCV[:4]).cast(pl.Float64) * float(units[0])
     )
-    report.symbols = _bar_symbols(good, clock, None if calendar == "none" else calendar)
+    report.symbols = _bar_symbols(good, clock, calendar)
     return report
 
 
-def _check_ticks(report: Quality, rows: pl.DataFrame, kind: Kind) -> Quality:
+def _check_ticks(report: Quality, rows: pl.DataFrame, kind: Kind, calendar: str | None) -> Quality:
     prices = ("price",) if kind is Kind.TRADES else ("bid", "ask")
     sizes = ("size",) if kind is Kind.TRADES else ("bid_size", "ask_size")
     places = [
@@ -183,7 +186,7 @@ def _check_ticks(report: Quality, rows: pl.DataFrame, kind: Kind) -> Quality:
         report.trouble.append(f"{late:,} rows out of order (an import sorts them)")
     good = judged.frame.with_columns(pl.col("ts").cast(pl.Int64))
     if kind is Kind.QUOTES:
-        report.symbols = _quote_symbols(good, len(exchanges))
+        report.symbols = _quote_symbols(good, len(exchanges), calendar)
     else:
         report.symbols = _plain_symbols(good)
     return report
@@ -205,7 +208,7 @@ def _known_jumps(table: Path, manifest: Manifest) -> dict[str, list[int]]:
     """Moments of the jumps that were kept out of a table: the bars after them jump again."""
     if manifest.quarantine is None:
         return {}
-    rows = pl.read_parquet(table / manifest.quarantine.path, hive_partitioning=False)
+    rows = pl.read_parquet(table / manifest.quarantine.path, hive_partitioning=False, glob=False)
     rows = rows.filter(pl.col("flaw") == Flaw.JUMP.value).drop_nulls("ts")
     found: dict[str, list[int]] = {}
     for symbol, ts in rows.select("symbol", pl.col("ts").cast(pl.Int64)).iter_rows():
@@ -277,31 +280,43 @@ def _gaps(entry: SymbolQuality, ts: np.ndarray, clock: Clock, calendar: str | No
 
 
 def _session_gaps(ts: np.ndarray, clock: Clock, calendar: str) -> np.ndarray:
-    """Missing bars after each bar: within a session by the clock, else whole sessions skipped."""
-    zone = calendar_timezone(calendar)
-    days = pl.Series(ts).cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone).dt.date()
-    sessions = np.array(sorted(_sessions(calendar, days[0], days[-1])), "datetime64[D]")
-    place = np.searchsorted(sessions, days.to_numpy().astype("datetime64[D]"))
-    skipped = np.maximum(np.diff(place) - 1, 0)
+    """Missing bars between each bar and the next, ``ts`` being closes of bars.
+
+    Daily bars: sessions skipped. Others: intervals from each session's open to its close, late
+    starts, early ends and whole sessions included; bars outside of a session count for nothing.
+    """
+    opens, closes = session_hours(calendar, int(ts[0]), int(ts[-1]))
     if clock.size == DAY_NS:
-        return skipped
-    same_day = np.diff(place) == 0
-    inside = np.maximum(np.diff(ts) // clock.size - 1, 0)
-    return np.where(same_day, inside, skipped)
+        # A day's bar may stand before its close, at midnight: what counts is its local date.
+        zone = calendar_timezone(calendar)
+        place = np.searchsorted(_days(closes, zone), _days(ts, zone))
+        return np.asarray(np.maximum(np.diff(place) - 1, 0))
+    # Bars may be aligned to the open, as 09:30 to 10:30: the grid is where most of them are.
+    phases, often = np.unique(ts % clock.size, return_counts=True)
+    phase = phases[often.argmax()]
+    before = (opens - phase) // clock.size
+    lengths = -((phase - closes) // clock.size) - before
+    earlier = np.concatenate([[0], np.cumsum(lengths)])
+    session = np.searchsorted(opens, ts, "left") - 1
+    inside = -((phase - ts) // clock.size) - before[session]
+    expected = earlier[session] + np.minimum(inside, lengths[session])
+    is_expected = inside <= lengths[session]
+    return np.asarray(np.maximum(np.diff(expected) - is_expected[1:], 0))
 
 
-def _sessions(calendar: str, first: date, last: date) -> list[date]:
-    return list(exchange_closes(calendar, first, last))
+def _days(ts: np.ndarray, zone: str) -> np.ndarray:
+    local = pl.Series(ts).cast(pl.Datetime("ns", "UTC")).dt.convert_time_zone(zone)
+    return local.dt.date().to_numpy().astype("datetime64[D]")
 
 
-def _quote_symbols(rows: pl.DataFrame, exchanges: int) -> list[SymbolQuality]:
+def _quote_symbols(rows: pl.DataFrame, exchanges: int, calendar: str | None) -> list[SymbolQuality]:
     found = []
     for symbol, mine in _by_symbol(rows):
         quotes = structured(mine.select("ts", "exchange", *QUOTE_SIDES), QUOTE)
-        feed = QuoteFeed.NATIONAL if is_national(quotes) else QuoteFeed.EXCHANGES
-        _, counts = consolidate(quotes, max(exchanges, 1), feed)
+        _, counts, _ = best_quotes(quotes, exchanges, calendar, int(quotes["ts"][-1]))
         entry = SymbolQuality(symbol, len(mine), int(quotes["ts"][0]), int(quotes["ts"][-1]))
         entry.crossed, entry.locked = counts.crossed, counts.locked
+        entry.duplicates = _repeated(mine)
         entry.longest_gap_ns, entry.longest_gap_from = _longest(quotes["ts"])
         found.append(entry)
     return found
@@ -313,12 +328,20 @@ def _plain_symbols(rows: pl.DataFrame) -> list[SymbolQuality]:
         ts = mine["ts"].to_numpy()
         entry = SymbolQuality(symbol, len(ts), int(ts[0]), int(ts[-1]))
         entry.longest_gap_ns, entry.longest_gap_from = _longest(ts)
+        entry.duplicates = _repeated(mine)
         price = mine["price"].to_numpy().astype(float)
         ratio = price[1:] / price[:-1]
         large = np.flatnonzero((ratio > 1 + LARGE_MOVE) | (ratio < 1 - LARGE_MOVE))
         entry.large_moves = [(int(ts[i + 1]), float(ratio[i])) for i in large]
         found.append(entry)
     return found
+
+
+def _repeated(rows: pl.DataFrame) -> int:
+    """Rows that equal the row before them in every column."""
+    names = [name for name in rows.columns if name not in ("symbol", "day")]
+    equal = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift()) for name in names)
+    return int(rows.select(equal).to_series()[1:].sum())
 
 
 def _longest(ts: np.ndarray) -> tuple[int, int]:

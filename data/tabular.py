@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import polars as pl
 
 from data.door import Flaw
 from data.errors import InputError
+from data.formats import open_text
 from data.piece import NEEDED, OPTIONAL, PRICES, Kind, Piece, Refused
 from data.times import to_utc_ns
 from data.units import text_places
@@ -23,18 +23,19 @@ def read_frame(path: Path, file_format: str) -> pl.DataFrame:
     """The raw table; CSV columns stay texts. ``file_format``: parquet, arrow or csv."""
     try:
         if file_format == "parquet":
-            return pl.read_parquet(path)
+            return pl.read_parquet(path, glob=False)
         if file_format == "arrow":
-            return pl.read_ipc(path)
+            # By its handle: as a path, [ and * in its name would be a pattern.
+            with path.open("rb") as file:
+                return pl.read_ipc(file)
         return _read_csv(path)
-    except (pl.exceptions.PolarsError, OSError, EOFError) as error:
+    except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"data file {path} is not a {file_format} table ({reason})") from error
 
 
 def _read_csv(path: Path) -> pl.DataFrame:
-    blob = path.read_bytes()
-    blob = gzip.decompress(blob) if blob[:2] == b"\x1f\x8b" else blob
+    blob = open_text(path)
     try:
         return pl.read_csv(blob, infer_schema=False)
     except pl.exceptions.ComputeError:

@@ -16,15 +16,17 @@ from data.clocks import Clock, ClockKind
 from data.door import Flaw
 from data.errors import InputError
 from data.money import INT64_MAX, MICRO
+from data.nbbo import Counts, consolidate_sessions, is_national
 from data.nbbo import Feed as QuoteFeed
-from data.nbbo import consolidate, is_national
 from data.piece import EXTRAS, OHLCV, QUOTE_SIDES, Kind
+from data.session_hours import quote_ends
 from data.ticks import QUOTE, TRADE
 from data.units import fits, to_units
 
 from data.bars_import import EXAMPLES, Judged, quarantine_frame  # isort: skip
 
 _SIZES = frozenset(("size", "bid_size", "ask_size"))
+_SIDES = (-1.0, 0.0, 1.0)  # sold, not known, bought
 _SIZED_BARS = ("volume", "buy_volume", "bid_size", "ask_size")
 
 
@@ -34,8 +36,8 @@ def judge_ticks(
     """Trades or quotes as they may be stored, sorted by symbol and ts, ties in the file's order.
 
     ``rows``: file, row, ts, symbol and the columns of their kind. A trade needs a positive price
-    and size; a quote's side is 0 where the row does not update it. ``exchanges``: names, the
-    position of which is stored.
+    and size, and its side is -1, 0 or 1; a quote's side is 0 where the row does not update it.
+    ``exchanges``: names, the position of which is stored.
     """
     names = ("price", "size") if kind is Kind.TRADES else QUOTE_SIDES
     values = {name: rows[name].fill_null(float("nan")).to_numpy() for name in names}
@@ -48,9 +50,11 @@ def judge_ticks(
     least = 1 if kind is Kind.TRADES else 0
     positive = np.logical_and.reduce([column >= least for column in whole.values()])
     ts = rows["ts"].fill_null(0).to_numpy()
+    side = _sides(rows)
     flaws = np.select(
-        [(rows["symbol"] == "").to_numpy(), ts <= 0, ~finite, ~positive],
+        [(rows["symbol"] == "").to_numpy(), ~np.isin(side, _SIDES), ts <= 0, ~finite, ~positive],
         [
+            Flaw.UNREADABLE.value,
             Flaw.UNREADABLE.value,
             Flaw.NO_TIME.value,
             Flaw.NOT_A_NUMBER.value,
@@ -59,13 +63,11 @@ def judge_ticks(
         "",
     )
     good = pl.Series(flaws == "")
-    side = rows["side"].fill_null(0).cast(pl.Int64) if "side" in rows.columns else None
     codes = _exchange_codes(rows, exchanges)
     columns = [pl.Series(name, whole[name]) for name in names]
     if kind is Kind.TRADES:
-        columns.append(
-            (side if side is not None else pl.Series(np.zeros(len(ts), int))).alias("side")
-        )
+        # A bad side leaves with its row.
+        columns.append(pl.Series("side", np.where(np.isin(side, _SIDES), side, 0).astype(np.int64)))
     frame = pl.DataFrame(
         [
             pl.Series("ts", ts).cast(pl.Datetime("ns")).dt.replace_time_zone("UTC"),
@@ -84,8 +86,16 @@ def judge_ticks(
     if off:
         said.append(f"{off:,} prices or sizes of {kind.value} were rounded to the tick and lot")
     bad = rows.filter(~good)
+    shown = names if np.isin(side, _SIDES).all() else (*names, "side")
     reasons = pl.Series(flaws[flaws != ""].tolist(), dtype=pl.String)
-    return Judged(frame, quarantine_frame(bad, reasons, _details(bad, names), kind), said)
+    return Judged(frame, quarantine_frame(bad, reasons, _details(bad, shown), kind), said)
+
+
+def _sides(rows: pl.DataFrame) -> NDArray[np.float64]:
+    """The aggressors of trades as they were read; 0, not known, where there is none."""
+    if "side" not in rows.columns:
+        return np.zeros(len(rows))
+    return rows["side"].cast(pl.Float64).fill_null(0.0).to_numpy()
 
 
 def _late(frame: pl.DataFrame) -> int:
@@ -131,8 +141,12 @@ def bars_of_ticks(
     clock: Clock,
     units: tuple[Decimal, Decimal],
     exchanges: int,
+    calendar: str | None = None,
 ) -> tuple[pl.DataFrame, list[str]]:
     """Bars of each symbol: ts (UTC), symbol, int64 columns, null where unknown.
+
+    With a ``calendar`` no quote outlives its exchange's session; without one it stands until the
+    next.
 
     The stream counts as complete up to the end of the interval of its last row, so that the last
     time bar is there; it may hold less than its whole interval, as may the first.
@@ -144,8 +158,8 @@ def bars_of_ticks(
         nbbo = None
         if quotes is not None:
             rows = structured(quotes.filter(pl.col("symbol") == symbol), QUOTE)
-            feed = QuoteFeed.NATIONAL if is_national(rows) else QuoteFeed.EXCHANGES
-            nbbo, counts = consolidate(rows, max(exchanges, 1), feed)
+            nbbo, counts, reading = best_quotes(rows, exchanges, calendar, int(mine["ts"][-1]))
+            said.append(f"{symbol}: quotes read as {reading}")
             if counts.crossed or counts.locked:
                 said.append(
                     f"{symbol}: quotes crossed {counts.crossed:,} times, "
@@ -158,6 +172,21 @@ def bars_of_ticks(
         bars = build_bars(mine, amount, number, micro, nbbo, until=until)
         frames.append(bars_frame(bars, symbol))
     return pl.concat(frames), said
+
+
+def best_quotes(
+    quotes: NDArray[np.void], exchanges: int, calendar: str | None, last: int
+) -> tuple[NDArray[np.void], Counts, str]:
+    """The national best of one symbol, its crossed moments, and how its rows were read.
+
+    ``last``: the moment until which, with a ``calendar``, old quotes are ended.
+    """
+    feed = QuoteFeed.NATIONAL if is_national(quotes) else QuoteFeed.EXCHANGES
+    reading = "national" if feed is QuoteFeed.NATIONAL else "per exchange"
+    ends = np.empty(0, np.int64)
+    if calendar is not None and len(quotes):
+        ends = quote_ends(calendar, int(quotes["ts"][0]), last)
+    return *consolidate_sessions(quotes, max(exchanges, 1), feed, ends), reading
 
 
 def _end(ts: int, clock: Clock) -> int | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tuning.bootstrap import SHORTEST_NS
 from tuning.session_result import Floats, Ints, SessionResult
 from tuning.statistics import (
     annualised_sharpe,
@@ -24,8 +25,6 @@ from tuning.statistics import (
 )
 
 CONFIDENCE = 0.95
-# Growth per year says nothing about a record of hours: below a month it is left out.
-SHORTEST_YEARS = 1.0 / 12.0
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,12 @@ class Performance:
         return self.final_micro / self.start_micro - 1.0 if self.start_micro > 0 else math.nan
 
 
-def performance(equity_micro: Ints, periods_per_year: float) -> Performance:
+def performance(equity_micro: Ints, periods_per_year: float, ts: Ints) -> Performance:
     """Figures of an equity line (m,) in micro-units, its first value being the base.
 
     An account that was ever worth nothing or less has no returns: every ratio is nan then. Growth
-    per year, and Calmar's ratio with it, needs a record of SHORTEST_YEARS.
+    per year, and Calmar's ratio with it, needs a record of SHORTEST_NS by the calendar, as the
+    comparison with the benchmark does. ``ts`` (m,): the moments of the line, UTC ns.
     """
     start, final = int(equity_micro[0]), int(equity_micro[-1])
     if (equity_micro <= 0).any():
@@ -65,7 +65,7 @@ def performance(equity_micro: Ints, periods_per_year: float) -> Performance:
         )
     returns = returns_of(equity_micro)
     ratio, n, (skew, kurtosis) = sharpe(returns), len(returns), shape(returns)
-    lasting = n >= SHORTEST_YEARS * periods_per_year
+    lasting = int(ts[-1] - ts[0]) >= SHORTEST_NS
     return Performance(
         start_micro=start,
         final_micro=final,
@@ -84,12 +84,17 @@ def performance(equity_micro: Ints, periods_per_year: float) -> Performance:
 
 def account_performance(result: SessionResult) -> Performance:
     """The account over the traded rounds, after all costs."""
-    return performance(result.equity_micro[result.traded_rounds], result.periods_per_year)
+    return _traded(result, result.equity_micro)
 
 
 def benchmark_performance(result: SessionResult) -> Performance:
     """Buy-and-hold over the same rounds."""
-    return performance(result.buy_and_hold_micro[result.traded_rounds], result.periods_per_year)
+    return _traded(result, result.buy_and_hold_micro)
+
+
+def _traded(result: SessionResult, equity_micro: Ints) -> Performance:
+    rounds = result.traded_rounds
+    return performance(equity_micro[rounds], result.periods_per_year, result.ts[rounds])
 
 
 def drawdown_line(equity_micro: Ints) -> Floats:

@@ -66,6 +66,9 @@ def test_splits_multiply_backwards_and_a_reused_ticker_is_cut() -> None:
         ("A,2009-07-01,split,0", "row 1: column ratio '0'"),
         ("A,2009-07-01,split,", "row 1: column ratio"),
         ("A,2009-07-01,split,1:0", "row 1: column ratio '1:0'"),
+        ("A,2009-07-01,split,1e400", "row 1: column ratio '1e400'.* at most 1,000,000 to one"),
+        ("A,2009-07-01,split,1e999999999", "row 1: column ratio '1e999999999'"),
+        ("A,2009-07-01,split,1:2000000", "row 1: column ratio '1:2000000'"),
         ("A,2009-07-01,merger,2", "row 1: column kind 'merger': write split or reuse"),
         ("A,July,split,2", "row 1: column date 'July': write YYYY-MM-DD"),
         ("A,2009-07-01,reuse,2", "row 1: column ratio '2': a reused ticker has none"),
@@ -144,3 +147,10 @@ def test_hourly_splits_are_found(tmp_path: Path) -> None:
     import_files(tmp_path, [HOURLY], options)
     found = {f"{q.symbol} {q.when[:10]}" for q in load_table(tmp_path, "h", ()).quarantined}
     assert found == {"VXX 2010-11-09", "VXX 2012-10-05", "VXX 2013-11-08", "SPWR 2011-11-17"}
+
+
+def test_splits_that_multiply_beyond_reason_are_one_line() -> None:
+    splits = tuple(Adjustment("A", date(2000, 1, day), Fraction(1000)) for day in range(2, 7))
+    frame = pl.DataFrame({"symbol": ["A"], "close": [1.0]})
+    with pytest.raises(InputError, match=r"splits of A from 2000-01-02 on multiply to 1e\+15"):
+        adjust(frame, pl.Series([date(2000, 1, 1)]), splits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -102,6 +103,11 @@ def test_a_bad_row_makes_check_exit_with_1(
         (["import", "FILE", "--tick", "abc"], "--tick 'abc' is not a positive number"),
         (["import", "FILE", "--format", "xls"], "--format 'xls': use one of"),
         (["import", "FILE", "--bars-per-year", "-1"], "--bars-per-year -1.0: give a number above"),
+        (["import", "CUT", "--clock", "1m", "--stamp", "close"], "cut.csv.gz: damaged gzip"),
+        (["check", "CUT"], "cut.csv.gz: damaged gzip"),
+        (["check", "BROKEN"], "broken.csv.gz: damaged gzip"),
+        (["check", "FILE", "--timezone", "Mars/One"], "--timezone 'Mars/One' is not known"),
+        (["check", "FILE", "--stamp", "banana"], "--stamp 'banana': say open or close"),
         (["check", "nothing"], "'nothing' is neither a file nor a table of the lake"),
     ],
 )
@@ -112,9 +118,14 @@ def test_bad_input_is_one_line_and_exit_code_2(
     arguments: list[str],
     words: str,
 ) -> None:
-    path = str(csv(tmp_path, minute(0)))
+    path = csv(tmp_path, *[minute(n) for n in range(2000)])
+    packed = gzip.compress(path.read_bytes())
+    cut, broken = tmp_path / "cut.csv.gz", tmp_path / "broken.csv.gz"
+    cut.write_bytes(packed[:-9])
+    broken.write_bytes(packed[:-6] + b"\x00\x00" + packed[-4:])
+    names = {"FILE": str(path), "CUT": str(cut), "BROKEN": str(broken)}
     code, _, err = sapphire(
-        capsys, monkeypatch, "data", *[path if word == "FILE" else word for word in arguments]
+        capsys, monkeypatch, "data", *[names.get(word, word) for word in arguments]
     )
     assert code == 2
     assert words in err
@@ -137,3 +148,16 @@ def test_help_loads_nothing_heavy() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "import" in done.stdout
+
+
+def test_a_home_that_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("a file, no directory")
+    monkeypatch.setenv("SAPPHIRE_HOME", str(tmp_path / "taken"))
+    path = str(csv(tmp_path, minute(0), minute(1)))
+    code, _, err = sapphire(
+        capsys, monkeypatch, "data", "import", path, "--clock", "1m", "--stamp", "close"
+    )
+    assert (code, err.count("\n")) == (2, 1)
+    assert "the lake cannot be written" in err

@@ -21,6 +21,7 @@ from data.lake import read_manifest, scan
 from data.lake_feed import load_table
 from data.nbbo import Feed as QuoteFeed
 from data.nbbo import consolidate
+from data.quality import CheckOptions, check
 from data.ticks import QUOTE, TRADE
 from tests.unit.test_binance_wire import quote, trade, write
 
@@ -299,3 +300,39 @@ def test_a_file_without_one_good_row_makes_no_table(tmp_path: Path) -> None:
         import_files(tmp_path / "lake", [path], BARS)
     assert "\n" not in str(e.value)
     assert not list((tmp_path / "lake").rglob("*.json"))
+
+
+@pytest.mark.parametrize("side", ["5", "nan", "-2", "0.5"])
+def test_a_trade_with_a_side_that_is_none_is_a_counted_bad_row(tmp_path: Path, side: str) -> None:
+    path = tmp_path / "trades.csv"
+    path.write_text(
+        "ts,symbol,price,size,side\n1723161601,A,10,5,1\n1723161602,A,10,5,-1\n"
+        f"1723161603,A,10,5,{side}\n1723161604,A,10,5,\n"
+    )
+    (made,) = import_files(tmp_path / "lake", [path], ImportOptions(name="x")).tables
+    assert (made.added, made.quarantined) == (3, {"unreadable": 1})
+    assert f"side={float(side)}" in made.examples[0]
+    assert scan(tmp_path / "lake", "x-trades").collect()["side"].to_list() == [1, -1, 0]
+    found = check(tmp_path / "lake", str(path), CheckOptions())
+    assert found.flaws == {"unreadable": 1}
+
+
+@pytest.mark.parametrize(
+    ("symbol", "words"),
+    [
+        ("A" * 300, "has 300 characters: its directory's name would be longer than 255 bytes"),
+        ("/" * 90, "has 90 characters"),
+        ("__HIVE_DEFAULT_PARTITION__", "take it for a missing value"),
+    ],
+)
+def test_a_symbol_that_cannot_name_a_directory_is_refused(
+    tmp_path: Path, symbol: str, words: str
+) -> None:
+    path = csv(tmp_path, minute(0), minute(1, symbol=symbol))
+    options = ImportOptions(name="t", clock="1m", stamp="close")
+    with pytest.raises(InputError, match=words) as caught:
+        import_files(tmp_path / "lake", [path], options)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "lake").rglob("*.parquet"))
+    longest = csv(tmp_path, minute(0, symbol="A" * 248))
+    import_files(tmp_path / "lake", [longest], options)

@@ -32,6 +32,7 @@ from data.lake import (
 from data.lake_feed import load_table
 from data.lake_writer import clean, locked
 from data.piece import Kind
+from data.quality import CheckOptions, check
 
 MINUTE = 60 * 10**9
 START = 1_723_161_600 * 10**9  # 2024-08-09 00:00 UTC
@@ -301,3 +302,75 @@ def test_cleaning_leaves_what_is_named(tmp_path: Path) -> None:
     assert clean(tmp_path / "t", manifest) == 1
     assert not (tmp_path / "t" / "symbol=Z").exists()
     verify_files(tmp_path, "t", manifest)
+
+
+@pytest.mark.parametrize("which", ["files", "quarantine"])
+def test_an_altered_file_is_neither_read_nor_added_to(tmp_path: Path, which: str) -> None:
+    lake = tmp_path / "lake"
+    path = bars(tmp_path, 0, 10)
+    path.write_text(path.read_text() + f"{START + 99 * MINUTE},A,1,2,3,4,nan\n")
+    load(lake, path)
+    manifest = read_manifest(lake, "t")
+    assert manifest.quarantine is not None
+    entry = manifest.quarantine if which == "quarantine" else manifest.files[0]
+    stored = lake / "t" / entry.path
+    stored.write_bytes(b"x" * entry.size)
+    for act in (
+        lambda: load_table(lake, "t", ()),
+        lambda: check(lake, "t", CheckOptions()),
+        lambda: load(lake, bars(tmp_path, 20, 5, "more.csv")),
+        lambda: load(lake, path),
+    ):
+        with pytest.raises(InputError, match=f"table t: {entry.path} was altered") as caught:
+            act()
+        assert "\n" not in str(caught.value)
+    load(lake, path, replace=True)
+    assert len(load_table(lake, "t", ()).bars) == 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tick": "abc"}, "tick 'abc'"),
+        ({"tick": "nan"}, "tick 'nan'"),
+        ({"lot": "0"}, "lot '0'"),
+        ({"lot": "1e400"}, "lot '1e400'"),
+        ({"clock": "soon"}, "clock 'soon'"),
+        ({"clock": ""}, "clock ''"),
+    ],
+)
+def test_a_value_that_no_import_writes_is_one_line(
+    tmp_path: Path, changes: dict[str, str], words: str
+) -> None:
+    load(tmp_path, bars(tmp_path, 0, 5))
+    manifest = msgspec.structs.replace(read_manifest(tmp_path, "t"), **changes)
+    (tmp_path / "t" / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+    with pytest.raises(InputError, match=f"table t: manifest.json was altered .{words}"):
+        read_manifest(tmp_path, "t")
+
+
+@pytest.mark.parametrize("which", ["files", "quarantine"])
+@pytest.mark.parametrize("outside", ["{lake}/secret.parquet", "../secret.parquet", ""])
+def test_a_file_outside_its_table_is_refused(tmp_path: Path, which: str, outside: str) -> None:
+    load(tmp_path, bars(tmp_path, 0, 5))
+    manifest = read_manifest(tmp_path, "t")
+    (tmp_path / "secret.parquet").write_bytes(
+        (tmp_path / "t" / manifest.files[0].path).read_bytes()
+    )
+    entry = msgspec.structs.replace(manifest.files[0], path=outside.format(lake=tmp_path))
+    changes = {"files": [entry]} if which == "files" else {"quarantine": entry}
+    altered = msgspec.structs.replace(manifest, **changes)
+    (tmp_path / "t" / MANIFEST).write_bytes(msgspec.json.encode(altered))
+    with pytest.raises(InputError, match=r"manifest.json was altered .file "):
+        read_manifest(tmp_path, "t")
+
+
+def test_a_lake_below_a_directory_with_brackets(tmp_path: Path) -> None:
+    """Such a name is a pattern to whoever looks for files by pattern."""
+    lake = tmp_path / "a[1]*" / "lake"
+    load(lake, bars(tmp_path, 0, 5))
+    load(lake, bars(tmp_path, 3, 5, "more.csv"))
+    assert len(load_table(lake, "t", ()).bars) == 16
+    assert len(scan(lake, "t", ["A"]).filter(pl.col("day") == date(2024, 8, 9)).collect()) == 8
+    assert read_manifest(lake, "t").quarantined == {"already_in_table": 4}
+    assert check(lake, "t", CheckOptions()).flaws == {"already_in_table": 4}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.recordings import equity_quotes
-from data.nbbo import Counts, Feed, NbboBook, consolidate, is_national
+from data.nbbo import Counts, Feed, NbboBook, consolidate, consolidate_sessions, is_national
 from data.ticks import NBBO, QUOTE
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -79,6 +79,43 @@ def test_a_feed_of_single_exchanges_is_not_taken_for_national():
     assert not is_national(quotes((1, 0, 10, 5, 11, 5), (1, 1, 10, 5, 11, 5)))
     assert not is_national(quotes((1, 0, 10, 5, 0, 0), (2, 1, 0, 0, 11, 5)))
     assert not is_national(quotes((1, 0, 10, 5, 0, 0)))
+
+
+def pairs(n, lost=()):
+    rows = [
+        row for i in range(n) for row in ((i, 0, 10 + i % 3, 5, 0, 0), (i, 1, 0, 0, 14 + i % 3, 5))
+    ]
+    return quotes(*(row for i, row in enumerate(rows) if i not in lost))
+
+
+def test_a_few_lost_rows_do_not_turn_the_reading_of_all_others():
+    assert is_national(pairs(200))
+    assert is_national(pairs(200, lost={37}))
+    assert is_national(pairs(200, lost={0, 37, 398}))
+    assert not is_national(pairs(200, lost={10 * i for i in range(9)}))
+    assert not is_national(pairs(200)[::-1])
+
+
+def test_no_quote_outlives_the_end_of_its_session():
+    rows = quotes(
+        (1, 0, 10, 5, 12, 5), (4, 1, 9, 5, 13, 5), (5, 1, 0, 0, 11, 2), (9, 0, 8, 1, 0, 0)
+    )
+    ends = np.array([5, 7, 20])
+    best, counts = consolidate_sessions(rows, 2, Feed.EXCHANGES, ends)
+    assert best.tolist() == [
+        (1, 10, 5, 12, 5), (5, 0, 0, 0, 0), (5, 0, 0, 11, 2), (7, 0, 0, 0, 0), (9, 8, 1, 0, 0),
+        (20, 0, 0, 0, 0),
+    ]  # fmt: skip
+    assert counts == Counts(0, 0, 0, 0)
+    crossed = quotes(
+        (1, 0, 10, 5, 9, 5), (3, 0, 8, 5, 9, 5), (6, 0, 10, 5, 9, 5), (9, 0, 9, 5, 9, 5)
+    )
+    _, counts = consolidate_sessions(crossed, 1, Feed.EXCHANGES, np.array([5]))
+    assert counts == Counts(2, 1, 5, 0)
+    none = np.empty(0, np.int64)
+    assert consolidate_sessions(rows, 2, Feed.EXCHANGES, none)[0].tolist() == (
+        consolidate(rows, 2)[0].tolist()
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.errors import InputError
@@ -102,6 +103,54 @@ def test_nights_are_no_gaps_of_minutes(tmp_path: Path) -> None:
     assert found.symbols[0].missing == 2
 
 
+def minutes(day: str, *spans: tuple[str, str]) -> list[str]:
+    """Rows of minute bars, by the closes of the first and the last of each span (UTC)."""
+    return [
+        f"{moment}Z,A,10,11,9,10,5"
+        for first, last in spans
+        for moment in np.arange(
+            np.datetime64(f"{day}T{first}"), np.datetime64(f"{day}T{last}") + 1, 1
+        ).astype("datetime64[s]").astype(str)
+    ]  # fmt: skip
+
+
+def test_sessions_are_expected_from_their_open_to_their_close(tmp_path: Path) -> None:
+    options = CheckOptions(clock="1m", calendar="XNYS")
+    first = minutes("2009-11-25", ("20:00", "21:00"))
+    last = minutes("2009-11-30", ("14:31", "15:00"))
+    # The Friday after Thanksgiving has 210 minutes, all of which are missing.
+    assert report(tmp_path, *first, *last, options=options).symbols[0].missing == 210
+    # Ten minutes late, five in the middle, an hour early; before and after the session: nothing.
+    friday = minutes("2009-11-27", ("13:00", "13:10"), ("14:41", "15:00"), ("15:06", "17:00"),
+                     ("18:30", "18:40"))  # fmt: skip
+    (entry,) = report(tmp_path, *first, *friday, *last, options=options).symbols
+    assert entry.missing == 10 + 5 + 60
+    whole = minutes("2009-11-27", ("14:31", "18:00"))
+    assert report(tmp_path, *first, *whole, *last, options=options).symbols[0].missing == 0
+    assert report(tmp_path, *first[:30], *whole, *last, options=options).symbols[0].missing == 31
+
+
+def test_hours_aligned_to_the_open_are_expected_where_they_are(tmp_path: Path) -> None:
+    closes = [f"2009-11-{day}T{hour}:30:00Z" for day in (24, 25) for hour in range(15, 22)]
+    rows = [f"{moment},A,10,11,9,10,5" for moment in closes]
+    options = CheckOptions(clock="1h", calendar="XNYS")
+    assert report(tmp_path, *rows, options=options).symbols[0].missing == 0
+    assert report(tmp_path, *rows[:5], *rows[8:], options=options).symbols[0].missing == 3
+
+
+def test_equal_rows_of_trades_and_quotes_are_counted(tmp_path: Path) -> None:
+    rows = [f"{BASE + n},A,{price},1" for n, price in ((0, 10), (0, 10), (0, 10), (1, 10))]
+    path = write(tmp_path, *rows, f"{BASE + 1},B,10,1", header="ts,symbol,price,size")
+    found = check(tmp_path, str(path), CheckOptions())
+    assert [(entry.symbol, entry.duplicates) for entry in found.symbols] == [("A", 2), ("B", 0)]
+    assert found.clean
+    import_files(tmp_path / "lake", [path], ImportOptions(name="t"))
+    assert check(tmp_path / "lake", "t-trades", CheckOptions()).symbols[0].duplicates == 2
+    header = "ts,symbol,bid,bid_size,ask,ask_size"
+    path = write(tmp_path, *[f"{BASE},A,10,1,{ask},1" for ask in (11, 11, 12)], header=header)
+    assert check(tmp_path, str(path), CheckOptions()).symbols[0].duplicates == 1
+
+
 def test_quotes_crossed_and_locked(tmp_path: Path) -> None:
     header = "ts,symbol,bid,bid_size,ask,ask_size"
     rows = [f"{BASE + n},A,{bid},1,{ask},1" for n, (bid, ask) in
@@ -110,6 +159,15 @@ def test_quotes_crossed_and_locked(tmp_path: Path) -> None:
     (entry,) = found.symbols
     assert (entry.crossed, entry.locked) == (1, 1)
     assert found.trouble == ["quotes crossed 1 times"]
+
+
+def test_quotes_of_two_sessions_do_not_cross_each_other(tmp_path: Path) -> None:
+    rows = ["2009-11-30T20:59:00Z,A,10,1,11,1", "2009-12-01T14:30:00Z,A,12,1,0,0",
+            "2009-12-01T14:30:01Z,A,0,0,13,1"]  # fmt: skip
+    path = write(tmp_path, *rows, header="ts,symbol,bid,bid_size,ask,ask_size")
+    assert check(tmp_path, str(path), CheckOptions()).symbols[0].crossed == 1
+    assert check(tmp_path, str(path), CheckOptions(calendar="none")).symbols[0].crossed == 1
+    assert check(tmp_path, str(path), CheckOptions(calendar="XNYS")).clean
 
 
 def test_trades_out_of_order(tmp_path: Path) -> None:
@@ -163,7 +221,9 @@ def test_the_recorded_hours() -> None:
         clock="1h", stamp="open", calendar="XNYS"))  # fmt: skip
     assert found.flaws["split_like_jump"] == 8
     entries = {entry.symbol: entry for entry in found.symbols}
-    assert entries["SPY"].missing == 0
+    # The calendar does not know that trading began late on 2002-09-11, by two of these hours.
+    assert entries["SPY"].missing == 2
+    assert np.datetime64(entries["SPY"].longest_gap_from, "ns") == np.datetime64("2002-09-10T20:00")
     # The ticker was another's: a silence of three years.
     assert any(line.startswith("SPWR: nothing for 1143 days") for line in found.trouble)
     assert entries["AIG"].rows + entries["SPY"].rows > 60_000

@@ -126,3 +126,16 @@ def test_unknown_formats_are_one_line(tmp_path: Path) -> None:
         read_pieces(tmp_path / "absent.csv", Reading())
     with pytest.raises(InputError, match="--format 'excel': use one of binance-wire"):
         read_pieces(tmp_path / "words.txt", Reading("excel"))
+
+
+@pytest.mark.parametrize(
+    "name", ["a[1].parquet", "a*.parquet", "a?.parquet", "a[1].csv", "a[1].arrow"]
+)
+def test_a_file_is_its_own_name_and_no_pattern(tmp_path: Path, name: str) -> None:
+    for other, close in (("a1.parquet", 1.0), ("ab.parquet", 2.0), (name, 7.0)):
+        frame = pl.DataFrame({"ts": [1723161600], "symbol": ["X"], "open": [close], "high": [close],
+                              "low": [close], "close": [close], "volume": [1]})  # fmt: skip
+        path = tmp_path / other
+        writers = {".csv": frame.write_csv, ".arrow": frame.write_ipc}
+        writers.get(path.suffix, frame.write_parquet)(path)
+    assert read(tmp_path / name).frame["close"].to_list() == [7.0]
