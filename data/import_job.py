@@ -144,7 +144,14 @@ class Job:
         if not len(trades):
             raise InputError("no trade of these files can be used: see --format and --map")
         quotes = judged[Kind.QUOTES].frame if Kind.QUOTES in judged else None
-        made, said = bars_of_ticks(trades, quotes, clock, (exact.tick, exact.lot), exchanges)
+        made, said = bars_of_ticks(
+            trades,
+            quotes,
+            clock,
+            (exact.tick, exact.lot),
+            exchanges,
+            self._calendar(),
+        )
         self.report.said += said
         made = coarser_lots(made, exact.lot, units.lot)
         floats = made.with_columns(
@@ -228,9 +235,7 @@ class Job:
         self.sources = [msgspec.structs.replace(entry, tables=names) for entry in self.sources]
 
     def _bar_table(self, clock: Clock, units: Units, rows: pl.DataFrame) -> Table:
-        calendar = self.options.calendar or one([piece.calendar for piece in self.pieces])
-        if calendar == "none":
-            calendar = None
+        calendar = self._calendar()
         self._say(units)
         year = self.options.bars_per_year or bars_in_a_year(clock, calendar, rows)
         return Table(
@@ -260,6 +265,11 @@ class Job:
 
     def _currency(self) -> str:
         return self.options.currency or one([piece.currency for piece in self.pieces]) or "USD"
+
+    def _calendar(self) -> str | None:
+        """The exchange's calendar, asked for or known by the format; None: it never closes."""
+        chosen = self.options.calendar or one([piece.calendar for piece in self.pieces])
+        return None if chosen == "none" else chosen
 
     def _group(self) -> str:
         return self.options.group or one([piece.group for piece in self.pieces]) or self.base
