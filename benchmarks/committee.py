@@ -11,28 +11,28 @@ import time
 
 BEGAN = time.perf_counter()
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import resource  # noqa: E402
-from pathlib import Path  # noqa: E402
+import argparse
+import json
+import resource
+from pathlib import Path
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from data.jit_cache import activate  # noqa: E402
+from data.jit_cache import activate
 
 activate()
 
-from actors.limits import RiskLimits  # noqa: E402
-from actors.market_prediction import CALIBRATION  # noqa: E402
-from actors.sizing import SizingParams  # noqa: E402
-from benchmarks.bench_bars import MICRO_PER_TICK, as_bars, to_and_fro  # noqa: E402
-from benchmarks.ema_cross import commission  # noqa: E402
-from benchmarks.peers.common import read  # noqa: E402
-from data.bars import Bars  # noqa: E402
-from data.money import MICRO  # noqa: E402
-from tuning.backtest_result import Result  # noqa: E402
-from tuning.backtesting import BacktestParams, backtest  # noqa: E402
-from tuning.fit_models import fit_models  # noqa: E402
+from actors.limits import RiskLimits
+from actors.market_prediction import CALIBRATION
+from actors.sizing import SizingParams
+from benchmarks.bench_bars import MICRO_PER_TICK, as_bars, to_and_fro
+from benchmarks.ema_cross import commission
+from benchmarks.peers.common import read
+from data.bars import Bars
+from data.money import MICRO
+from tuning.backtest_result import Result
+from tuning.backtesting import BacktestParams, backtest
+from tuning.fit_models import fit_models
 
 TREES = "market_prediction"
 HORIZON = 5

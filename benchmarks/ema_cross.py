@@ -10,22 +10,22 @@ import time
 
 BEGAN = time.perf_counter()
 
-from collections.abc import Callable  # noqa: E402
-from decimal import Decimal  # noqa: E402
-from importlib.metadata import version  # noqa: E402
+from collections.abc import Callable
+from decimal import Decimal
+from importlib.metadata import version
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from data.jit_cache import activate  # noqa: E402
+from data.jit_cache import activate
 
 activate()
 
-from actors.costs import CostModel  # noqa: E402
-from actors.limits import RiskLimits  # noqa: E402
-from benchmarks.bench_bars import MICRO_PER_TICK, TICKS, as_bars  # noqa: E402
-from benchmarks.peers.common import Options, Outcome, measure  # noqa: E402
-from data.money import MICRO  # noqa: E402
-from tuning.signal_backtest import EmaCross, SignalResult, ema_cross_backtest  # noqa: E402
+from actors.costs import CostModel
+from actors.limits import RiskLimits
+from benchmarks.bench_bars import MICRO_PER_TICK, TICKS, as_bars
+from benchmarks.peers.common import Options, Outcome, measure
+from data.money import MICRO
+from tuning.signal_backtest import EmaCross, SignalResult, ema_cross_backtest
 
 # The peers have no limits: ours are as wide as they go.
 LIMITS = RiskLimits(

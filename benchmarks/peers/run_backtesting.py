@@ -9,13 +9,13 @@ import time
 
 BEGAN = time.perf_counter()
 
-import warnings  # noqa: E402
-from collections.abc import Callable  # noqa: E402
+import warnings
+from collections.abc import Callable
 
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from backtesting import Backtest, Strategy, __version__, backtesting  # noqa: E402
-from common import Options, Outcome, measure, seeded  # noqa: E402
+import numpy as np
+import pandas as pd
+from backtesting import Backtest, Strategy, __version__, backtesting
+from common import Options, Outcome, measure, seeded
 
 # No progress bar: it costs time and says nothing here.
 backtesting._tqdm = lambda rows, **_: rows  # noqa: SLF001

@@ -12,30 +12,30 @@ import time
 
 BEGAN = time.perf_counter()
 
-from collections.abc import Callable  # noqa: E402
-from decimal import Decimal  # noqa: E402
+from collections.abc import Callable
+from decimal import Decimal
 
-import nautilus_trader  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from common import Options, Outcome, measure  # noqa: E402
-from nautilus_trader.backtest.engine import BacktestEngine, BacktestEngineConfig  # noqa: E402
-from nautilus_trader.backtest.models import LatencyModel  # noqa: E402
-from nautilus_trader.config import LoggingConfig, RiskEngineConfig  # noqa: E402
-from nautilus_trader.indicators import ExponentialMovingAverage  # noqa: E402
-from nautilus_trader.model.currencies import BTC, USD  # noqa: E402
-from nautilus_trader.model.data import Bar, BarType, TradeTick  # noqa: E402
-from nautilus_trader.model.enums import (  # noqa: E402
+import nautilus_trader
+import numpy as np
+import pandas as pd
+from common import Options, Outcome, measure
+from nautilus_trader.backtest.engine import BacktestEngine, BacktestEngineConfig
+from nautilus_trader.backtest.models import LatencyModel
+from nautilus_trader.config import LoggingConfig, RiskEngineConfig
+from nautilus_trader.indicators import ExponentialMovingAverage
+from nautilus_trader.model.currencies import BTC, USD
+from nautilus_trader.model.data import Bar, BarType, TradeTick
+from nautilus_trader.model.enums import (
     AccountType,
     AggressorSide,
     OmsType,
     OrderSide,
 )
-from nautilus_trader.model.identifiers import InstrumentId, Symbol, TradeId, Venue  # noqa: E402
-from nautilus_trader.model.instruments import CurrencyPair  # noqa: E402
-from nautilus_trader.model.objects import Money, Price, Quantity  # noqa: E402
-from nautilus_trader.persistence.wranglers import BarDataWrangler  # noqa: E402
-from nautilus_trader.trading.strategy import Strategy  # noqa: E402
+from nautilus_trader.model.identifiers import InstrumentId, Symbol, TradeId, Venue
+from nautilus_trader.model.instruments import CurrencyPair
+from nautilus_trader.model.objects import Money, Price, Quantity
+from nautilus_trader.persistence.wranglers import BarDataWrangler
+from nautilus_trader.trading.strategy import Strategy
 
 VENUE = Venue("SIM")
 ID = InstrumentId(Symbol("BTCUSD"), VENUE)

@@ -9,11 +9,11 @@ import time
 
 BEGAN = time.perf_counter()
 
-from collections.abc import Callable  # noqa: E402
+from collections.abc import Callable
 
-import numpy as np  # noqa: E402
-import vectorbt as vbt  # noqa: E402
-from common import Options, Outcome, measure, seeded  # noqa: E402
+import numpy as np
+import vectorbt as vbt
+from common import Options, Outcome, measure, seeded
 
 
 def fills_of(rows: np.ndarray) -> list[tuple[int, int, float]]:
