@@ -393,7 +393,7 @@ class Cell:
             CELL, AGENTS, self.store, voters, gate, self._history, self._last, clock_ns, stopping
         )
         self.engine = Engine(self.rounds, stopping)
-        self.decider = Decider(self.engine, self.log)
+        self.decider = Decider(self.engine, self.log, clock_ns)
 
     def _history(self, session_id: str) -> Iterator[LoggedRound]:
         with connect(self._url, name="test-history") as connection:
