@@ -70,7 +70,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     detail: str
     type: str = "about:blank"
-    code: str = ""  # a stable reason in snake_case
+    code: str = ""  # a stable reason, in snake case
 
 
 class Refused(Exception):
