@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -15,6 +17,7 @@ from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.home import Home
 from data.news import News
 from data.records import SessionConfig
+from data.store import connect
 from serve_apps.link import Link
 from serve_apps.news_desk import AHEAD_NS, LONGEST_BODY, LONGEST_TEXT, NewsDesk, parse
 from serve_apps.wire import Refused
@@ -209,6 +212,45 @@ def test_the_same_item_from_many_senders_at_once_waits_once(
         answers = await asyncio.gather(*posts)
         assert sorted(answers) == [200] * 35 + [202] * 5
         assert len(desk.take(100)) == 5
+
+    play(house, story)
+
+
+def test_rounds_on_another_thread_get_every_item_once(house: House, config: SessionConfig) -> None:
+    got: list[str] = []
+    stop = threading.Event()
+
+    def rounds(desk: NewsDesk) -> None:
+        for number in itertools.count():
+            ended = stop.is_set()
+            items = desk.take(3)
+            if items and number % 2:
+                desk.put_back(items)
+            elif items:
+                with connect(house.roles.coordinator, name="test-rounds") as connection:
+                    for item in items:
+                        connection.execute(
+                            "INSERT INTO news_round VALUES (%s, %s, 0, %s)",
+                            (config.session_id, item.id, number),
+                        )
+                desk.settled(items)
+                got.extend(item.id for item in items)
+            elif ended:
+                return
+
+    async def story(desk: NewsDesk, link: Link) -> None:
+        thread = threading.Thread(target=rounds, args=(desk,))
+        thread.start()
+        try:
+            for _ in range(3):  # each item is sent three times, while rounds take and settle it
+                await asyncio.gather(
+                    *(desk.post(body(config, f"n{i}"), config, NOW) for i in range(30)),
+                    desk.load(config),
+                )
+        finally:
+            stop.set()
+            await asyncio.to_thread(thread.join, 30)
+        assert sorted(got) == sorted(f"n{i}" for i in range(30))
 
     play(house, story)
 
