@@ -114,9 +114,11 @@ class NewsDesk:
         task.add_done_callback(self._posted)
         return await asyncio.shield(task)
 
-    def take(self, limit: int) -> list[News]:
-        """Up to ``limit`` waiting items in (ts, id) order, for the round that is being made."""
-        if not self._heap:
+    def take(self, session_id: str, limit: int) -> list[News]:
+        """Up to ``limit`` waiting items of the session in (ts, id) order, for the round being made;
+        none while the desk serves another session.
+        """
+        if not self._heap or session_id != self._session_id:
             return []
         with self._guard:
             count = min(limit, len(self._heap))
