@@ -174,7 +174,7 @@ _WINDOW_FLOATS = ("sigma", "p", "pool")
 def packed_decisions(decisions: Sequence[Decision], widths: Sequence[int]) -> dict[str, Any]:
     """The packed columns of decisions whose agents have evidence of these widths."""
     table = np.zeros(len(decisions), DECISION)
-    for name in DECISION.names or ():
+    for name in (DECISION.names or ()) if decisions else ():
         table[name] = [getattr(decision, name) for decision in decisions]
     rows = []
     for decision in decisions:
