@@ -13,7 +13,6 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
 
 import msgspec
 import psycopg
@@ -25,12 +24,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from actors.registry import AGENTS
-from data import round_log
-from data.round_log import LoggedRound
-from data.store import connect
 from serve_apps.decider import Decider
 from serve_apps.decision_log import DecisionLog
 from serve_apps.engine import Engine
+from serve_apps.keeper import SnapshotKeeper
+from serve_apps.log_reader import DatabaseLog
 from serve_apps.ray_ports import RayAgents, RayGate
 from serve_apps.round_store import RoundStore
 from serve_apps.rounds import RETRY_AFTER_S, Rounds
@@ -54,28 +52,22 @@ class Coordinator:
         sys.setswitchinterval(0.0005)
         self._args = args
         stopping = threading.Event()
+        agents, gate = RayAgents(AGENTS, args.cell), RayGate(args.cell)
+        self._log = DatabaseLog(args.database_url, args.cell)
         rounds = Rounds(
             args.cell,
             AGENTS,
             RoundStore(args.database_url, args.cell),
-            RayAgents(AGENTS, args.cell),
-            RayGate(args.cell),
-            self._history,
-            self._last_round,
+            agents,
+            gate,
+            self._log,
             time.time_ns,
             stopping,
         )
-        self._engine = Engine(rounds, stopping)
+        keeper = SnapshotKeeper(rounds, agents, gate, AGENTS)
+        self._engine = Engine(rounds, stopping, between=keeper.look)
         self._decider = Decider(self._engine, DecisionLog(args.database_url, args.cell))
         await self._engine.start()
-
-    def _history(self, session_id: str) -> Iterator[LoggedRound]:
-        with connect(self._args.database_url, name="coordinator-history") as connection:
-            yield from round_log.rounds(connection, self._args.cell, session_id)
-
-    def _last_round(self) -> tuple[int, str] | None:
-        with connect(self._args.database_url, name="coordinator-last") as connection:
-            return round_log.last_round(connection, self._args.cell)
 
     async def check_health(self) -> None:
         """A replica that lost the log's thread is replaced; the next one reads the log."""
@@ -107,7 +99,7 @@ class Coordinator:
                 why = self._engine.why_not_ready
                 return _json({"ready": not why, "why": why}, 503 if why else 200)
             case "GET", "/v1/rounds/last":
-                last = await asyncio.to_thread(self._last_round)
+                last = await asyncio.to_thread(self._log.last_round)
                 found = {"round": last[0], "session_id": last[1]} if last else {"round": 0}
                 return _json(found)
         raise Refused(404, "Not found", f"{request.method} {request.url.path} does not exist")

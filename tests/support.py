@@ -61,7 +61,6 @@ from data.records import (
     output_decoder,
     rows_to_bars,
 )
-from data.round_log import LoggedRound
 from data.round_output import packed_decisions
 from data.sessions import load_model, save_model, save_session
 from data.store import connect
@@ -69,6 +68,7 @@ from serve_apps.client import CoordinatorClient
 from serve_apps.coordinator import Coordinator, Decider
 from serve_apps.decision_log import DecisionLog
 from serve_apps.engine import Engine
+from serve_apps.log_reader import DatabaseLog
 from serve_apps.round_store import RoundStore
 from serve_apps.rounds import GateLost, Rounds
 from serve_apps.wire import BarIn, DecideRequest, DecideResponse
@@ -311,6 +311,10 @@ class TableLog:
         """See actors.voter.Log."""
         return load_model(self.connection, model_id)
 
+    def snapshot(self, cell: int, session_id: str, at_most: int) -> bytes | None:
+        """See actors.voter.Log; these voters live through everything."""
+        return None
+
 
 class Crash(SystemExit):
     """The process dies here: no handler of ours may catch it, and its thread ends in silence."""
@@ -388,20 +392,13 @@ class Cell:
         self._url = house.roles.coordinator
         self.store = RoundStore(self._url, CELL)
         self.log = DecisionLog(self._url, CELL)
+        self.reader = DatabaseLog(self._url, CELL)
         stopping = threading.Event()
         self.rounds = Rounds(
-            CELL, AGENTS, self.store, voters, gate, self._history, self._last, clock_ns, stopping
+            CELL, AGENTS, self.store, voters, gate, self.reader, clock_ns, stopping
         )
         self.engine = Engine(self.rounds, stopping)
         self.decider = Decider(self.engine, self.log)
-
-    def _history(self, session_id: str) -> Iterator[LoggedRound]:
-        with connect(self._url, name="test-history") as connection:
-            yield from round_log.rounds(connection, CELL, session_id)
-
-    def _last(self) -> tuple[int, str] | None:
-        with connect(self._url, name="test-last") as connection:
-            return round_log.last_round(connection, CELL)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Engine]:
@@ -453,7 +450,7 @@ class HostedCoordinator(Coordinator):
     def __init__(self, cell: Cell) -> None:
         self._engine = cell.engine
         self._decider = cell.decider
-        self._last_round = cell._last  # type: ignore[method-assign]
+        self._log = cell.reader
 
 
 @contextmanager
