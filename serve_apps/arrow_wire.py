@@ -32,7 +32,6 @@ from serve_apps.requests import (
     FUTURE_NS,
     LARGEST,
     LATEST,
-    STALE_NS,
     VERDICTS,
     Answer,
     Asked,
@@ -245,9 +244,7 @@ def _check(bars: Bars, table: SymbolTable, clock_ns: int) -> None:
     for name in (*QUOTES, *SIZES):
         good &= bars[name] <= LARGEST
     if table.timed:
-        warm_up = ts < table.config.first_traded
         good &= (ts >= EARLIEST) & (ts < LATEST) & (ts <= clock_ns + FUTURE_NS)
-        good &= warm_up | (ts >= clock_ns - STALE_NS)
     if good.all():
         return
     row = bars[int(good.argmin())]
@@ -261,7 +258,7 @@ def _check(bars: Bars, table: SymbolTable, clock_ns: int) -> None:
         [_known(row, name) for name in QUOTES],
         [_known(row, name) for name in SIZES],
     )
-    check_time(int(row["ts"]), symbol, table.config, clock_ns)
+    check_time(int(row["ts"]), symbol, clock_ns)
 
 
 def _known(row: np.void, name: str) -> int | None:

@@ -11,9 +11,17 @@ from data.records import SessionConfig
 from data.sessions import UnknownSession
 from serve_apps.decision_log import DecisionLog
 from serve_apps.engine import DEADLINE_S, DecidedMeanwhile, Engine
-from serve_apps.requests import Answer, Asked, SymbolTable, decode, parse, respond, rows_of
+from serve_apps.requests import (
+    Answer,
+    Asked,
+    SymbolTable,
+    check_fresh,
+    decode,
+    parse,
+    respond,
+    rows_of,
+)
 from serve_apps.rounds import RETRY_AFTER_S
-from serve_apps.session_state import SessionState
 from serve_apps.wire import DecideResponse, Refused, response_decoder
 
 
@@ -81,8 +89,25 @@ class Decider:
             raise Refused(404, "Unknown session", detail, code="unknown_session") from error
         table = self._table_of(state.config)
         asked = incoming.asked(table, self._clock_ns())
-        answers, replayed = await self._answers(state, asked, deadline_s)
-        return Decided(table, asked.request_id, answers, replayed)
+        if (asked.bars["ts"] > state.last_ts[asked.bars["symbol"]]).all():
+            try:
+                answer = await self._new(table, asked, deadline_s)
+            except DecidedMeanwhile:
+                pass
+            else:
+                return Decided(table, asked.request_id, [answer], False)
+        answers, rest = await self._known(table.config, asked)
+        if rest is not None:
+            try:
+                answers.append(await self._new(table, rest, deadline_s))
+            except DecidedMeanwhile:
+                detail = "a bar of the request is being decided for another one: ask again"
+                raise Refused(503, "Open round", detail, RETRY_AFTER_S, "open_round") from None
+        return Decided(table, asked.request_id, answers, rest is None)
+
+    async def _new(self, table: SymbolTable, asked: Asked, deadline_s: float) -> Answer:
+        check_fresh(asked, table, self._clock_ns())
+        return await self.engine.submit(asked, deadline_s)
 
     async def decide(self, body: bytes, deadline_s: float = DEADLINE_S) -> DecideResponse:
         """The answer to a JSON body, as an object: for callers in this process."""
@@ -94,23 +119,6 @@ class Decider:
         if self._table is None or self._table.config is not config:
             self._table = SymbolTable(config)
         return self._table
-
-    async def _answers(
-        self, state: SessionState, asked: Asked, deadline_s: float
-    ) -> tuple[list[Answer], bool]:
-        if (asked.bars["ts"] > state.last_ts[asked.bars["symbol"]]).all():
-            try:
-                return [await self.engine.submit(asked, deadline_s)], False
-            except DecidedMeanwhile:
-                pass
-        answers, rest = await self._known(state.config, asked)
-        if rest is None:
-            return answers, True
-        try:
-            return [*answers, await self.engine.submit(rest, deadline_s)], False
-        except DecidedMeanwhile:
-            detail = "a bar of the request is being decided for another one: ask again"
-            raise Refused(503, "Open round", detail, RETRY_AFTER_S, "open_round") from None
 
     async def _known(
         self, config: SessionConfig, asked: Asked

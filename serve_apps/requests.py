@@ -167,7 +167,7 @@ def parse(
     rows = [_plain_row(bar, table) or _row(bar, table) for bar in request.bars]
     if table.timed:
         for row in rows:
-            check_time(row[0], table.config.symbols[row[1]], table.config, clock_ns)
+            check_time(row[0], table.config.symbols[row[1]], clock_ns)
     if count > 1:
         rows.sort()
         check_once(count, {row[1] for row in rows})
@@ -270,11 +270,8 @@ def check_bar(
         raise Refused(422, "Bad bar", f"{where}: {why}", code="bad_bar")
 
 
-def check_time(ts: int, symbol: str, config: SessionConfig, clock_ns: int) -> None:
-    """Refused 422 unless a bar of a paper or live session may be of this time.
-
-    Bars before the first traded moment warm the agents up: they may be of any age.
-    """
+def check_time(ts: int, symbol: str, clock_ns: int) -> None:
+    """Refused 422 unless a bar of a paper or live session may be of this time."""
     where = f"bar {symbol} {ts}"
     if not EARLIEST <= ts < LATEST:
         detail = f"{where}: ts is UTC nanoseconds since 1970, and this is not between 1990 and 2200"
@@ -282,8 +279,22 @@ def check_time(ts: int, symbol: str, config: SessionConfig, clock_ns: int) -> No
     if ts > clock_ns + FUTURE_NS:
         detail = f"{where}: {(ts - clock_ns) / 1e9:.3f} s ahead of the clock"
         raise Refused(422, "Future timestamp", detail, code="future_timestamp")
-    if ts >= config.first_traded and ts < clock_ns - STALE_NS:
-        detail = f"{where}: {(clock_ns - ts) / 1e9:.0f} s old, {STALE_NS / 1e9:.0f} s allowed"
+
+
+def check_fresh(asked: Asked, table: SymbolTable, clock_ns: int) -> None:
+    """Refused 422 ``stale_timestamp`` when a bar is too old to be decided now.
+
+    For bars that are new: one that was decided keeps its answer at any age. Bars before the
+    first traded moment only warm the agents up, and may be of any age too.
+    """
+    ts = asked.bars["ts"]
+    if not table.timed or ts.min() >= clock_ns - STALE_NS:
+        return
+    stale = (ts < clock_ns - STALE_NS) & (ts >= table.config.first_traded)
+    if stale.any():
+        bar = asked.bars[int(stale.argmax())]
+        age = f"{(clock_ns - int(bar['ts'])) / 1e9:.0f} s old, {STALE_NS / 1e9:.0f} s allowed"
+        detail = f"bar {table.config.symbols[int(bar['symbol'])]} {bar['ts']}: {age}"
         raise Refused(422, "Stale timestamp", detail, code="stale_timestamp")
 
 

@@ -398,7 +398,7 @@ class Cell:
             CELL, AGENTS, self.store, voters, gate, self.reader, clock_ns, stopping
         )
         self.engine = Engine(self.rounds, stopping)
-        self.decider = Decider(self.engine, self.log)
+        self.decider = Decider(self.engine, self.log, clock_ns)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Engine]:

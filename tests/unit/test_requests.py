@@ -18,6 +18,7 @@ from serve_apps.requests import (
     STALE_NS,
     Asked,
     SymbolTable,
+    check_fresh,
     decode,
     parse,
     respond,
@@ -144,12 +145,10 @@ PAPER = plain_config(("AAA", "BBB", "CCC"), mode="paper", first_traded=NOW - 360
 
 def ask_paper(ts: int, clock_ns: int = NOW) -> Asked:
     bar = BarIn(**BAR | {"ts": ts})
-    return parse(
-        DecideRequest(session_id=PAPER.session_id, request_id="r", bars=[bar]),
-        b"",
-        PAPER,
-        clock_ns,
-    )
+    request = DecideRequest(session_id=PAPER.session_id, request_id="r", bars=[bar])
+    asked = parse(request, b"", PAPER, clock_ns)
+    check_fresh(asked, SymbolTable(PAPER), clock_ns)
+    return asked
 
 
 @pytest.mark.parametrize(
