@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -70,11 +71,33 @@ def run_command(
 
 
 @app.command()
-def up() -> None:
-    """Start everything, ready for requests, until Ctrl-C."""
+def up(
+    symbols: Annotated[
+        str | None, typer.Option("--symbols", help="Comma-separated; the sample's when absent.")
+    ] = None,
+    symbols_file: Annotated[
+        Path | None, typer.Option("--symbols-file", help="A file with one symbol a line.")
+    ] = None,
+    daemon: Annotated[
+        bool, typer.Option("-d", "--daemon", help="Return when ready; 'sapphire down' stops it.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on stdout when ready.")
+    ] = False,
+) -> None:
+    """Start everything with a session for the HTTP surface, until Ctrl-C."""
+    from cluster.up import UpOptions
     from cluster.up import up as start
 
-    raise typer.Exit(start())
+    raise typer.Exit(start(UpOptions(symbols, symbols_file, daemon, as_json)))
+
+
+@app.command()
+def down() -> None:
+    """Stop what runs in this home."""
+    from cluster.down import down as stop
+
+    raise typer.Exit(stop())
 
 
 @app.command()
