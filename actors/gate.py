@@ -18,25 +18,31 @@ from actors.checks import Code, Verdict
 from actors.costs import CostModel
 from actors.gate_store import (
     AccountView,
-    Approved,
     Holding,
     commit_output,
-    lock_trading_shared,
     read_view,
     take_epoch,
 )
-from actors.judge import INTENT, judge_intent, set_account, set_forecast, set_market
+from actors.judge import INTENT, judge_table
 from actors.limits import recorded_limits
 from actors.sizing import SizingParams
-from data.journal import OPERATIONS, Head, account_chain, cell_chain, next_record
-from data.records import Decision, RoundOutput, SessionConfig, encode, output_decoder
+from data.journal import (
+    OPERATIONS,
+    Head,
+    Record,
+    account_chain,
+    cell_chain,
+    next_record,
+    read_record,
+)
+from data.records import RoundOutput, SessionConfig, encode, output_decoder
+from data.round_output import DECISION
 from data.sessions import load_session
 from data.store import connect
 
 log = structlog.get_logger("gate")
 
 NO_HOLDING = Holding(0, 0, False)
-_APPROVED = (int(Verdict.APPROVED), int(Verdict.REDUCED))
 
 
 class GateClosed(RuntimeError):
@@ -53,75 +59,51 @@ class Rules:
         self.costs = CostModel(**config.costs).record()
 
 
-def judge_round(rules: Rules, pooled: RoundOutput, view: AccountView) -> list[Decision]:
-    """The round's decisions with verdicts, all from the one account view. Pure."""
-    return [_judge(rules, decision, pooled.clock_ns, view) for decision in pooled.decisions]
+def judge_round(rules: Rules, pooled: RoundOutput, view: AccountView) -> RoundOutput:
+    """The round with verdicts, all from the one account view, under the view's epoch. Pure.
 
-
-def _judge(rules: Rules, decision: Decision, clock_ns: int, view: AccountView) -> Decision:
+    Without an account or without its trader's lease everything is denied.
+    """
     config = rules.config
-    holding = view.holdings.get(config.symbols[decision.symbol], NO_HOLDING)
-    net_lots = holding.lots + holding.open_lots
+    table = np.frombuffer(pooled.table, DECISION).copy()
+    held = [
+        view.holdings.get(config.symbols[symbol], NO_HOLDING) for symbol in table["symbol"].tolist()
+    ]
+    net_lots = np.array([holding.lots + holding.open_lots for holding in held], np.int64)
     if view.equity_micro is None or not view.trader_leased:
-        verdict, code, delta, target, limit = int(Verdict.DENIED), int(Code.NO_LEASE), 0, 0, 0
+        table["net_lots"] = net_lots
+        table["verdict"], table["code"] = int(Verdict.DENIED), int(Code.NO_LEASE)
     else:
-        verdict, code, delta, target, limit = judge_intent(
+        judge_table(
             rules.limits,
             rules.costs,
             rules.sizing,
-            intent(config, decision, clock_ns, view, holding),
+            table,
+            net_lots,
+            np.array([holding.locked for holding in held], np.int64),
+            np.zeros(1, INTENT),
+            np.zeros(3),
+            pooled.clock_ns,
+            config.first_traded,
+            config.micro_per_tick,
+            view.equity_micro,
+            view.state,
+            view.orders_last_minute,
         )
-    approved = int(verdict) in _APPROVED and delta != 0
-    return msgspec.structs.replace(
-        decision,
-        verdict=int(verdict),
-        code=int(code),
-        side=int(np.sign(delta)) if approved else 0,
-        lots=abs(int(delta)) if approved else 0,
-        target_lots=int(target),
-        limit_ticks=int(limit) if approved else 0,
-        net_lots=net_lots,
-    )
+    return msgspec.structs.replace(pooled, epoch=view.epoch or 0, table=table.tobytes())
 
 
-def intent(
-    config: SessionConfig,
-    decision: Decision,
-    clock_ns: int,
-    view: AccountView,
-    holding: Holding,
-) -> np.void:
-    """One INTENT record: the decision's forecast beside the account's view."""
-    row = np.zeros(1, INTENT)[0]
-    set_forecast(
-        row,
-        np.array(decision.p),
-        decision.dissent,
-        decision.agents_awake,
-        decision.awake_weight,
-        decision.sigma,
-        decision.toxicity,
-    )
-    set_market(
-        row,
-        clock_ns,
-        decision.ts,
-        config.first_traded,
-        decision.close,
-        decision.volume,
-        decision.bid,
-        decision.ask,
-        config.micro_per_tick,
-    )
-    set_account(
-        row,
-        view.equity_micro,
-        view.state,
-        holding.lots + holding.open_lots,
-        int(holding.locked),
-        view.orders_last_minute,
-    )
-    return row
+class Judged(msgspec.Struct, frozen=True, array_like=True):
+    """A committed output record as the gate tells it: what the coordinator did not know."""
+
+    epoch: int
+    table: bytes  # data.round_output.DECISION with verdicts
+    seq: int  # the record's place in the cell's chain, and its hash
+    hash: bytes
+    operations_seq: int  # last number of the operations chain that the gate saw
+
+
+judged_decoder = msgspec.msgpack.Decoder(Judged)
 
 
 class Gate:
@@ -150,7 +132,7 @@ class Gate:
         return self.epoch
 
     def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
-        """Judges a round and commits its output record; returns the record's payload.
+        """Judges a round and commits its output record; returns an encoded ``Judged``.
 
         ``pooled`` is a RoundOutput with neutral verdicts, ``input_seq`` and ``input_hash`` the
         head of the chain. A round that has an output gets that one again. GateClosed under a
@@ -162,12 +144,13 @@ class Gate:
         connection = self._open()
         try:
             rules = self._rules_of(connection, given.session_id)
-            with connection.transaction():
-                lock_trading_shared(connection)
-                account = rules.config.account
-                view = read_view(connection, self.cell, account, given.round, given.clock_ns)
+            # In a pipeline the transaction is two round trips: the view, and the record.
+            with connection.pipeline(), connection.transaction():
+                view = read_view(
+                    connection, self.cell, rules.config.account, given.round, given.clock_ns
+                )
                 if view.recorded is not None:
-                    return view.recorded
+                    return _recorded(connection, self.cell, view.recorded)
                 self._check_epoch(view)
                 return self._commit(connection, rules, view, given, Head(input_seq, input_hash))
         except psycopg.OperationalError:
@@ -189,14 +172,14 @@ class Gate:
         after: Head,
     ) -> bytes:
         config = rules.config
-        decisions = judge_round(rules, given, view)
-        output = msgspec.structs.replace(given, epoch=self.epoch, decisions=decisions)
+        output = judge_round(rules, given, view)
+        table = np.frombuffer(output.table, DECISION)
         record = next_record(
             after,
             chain=cell_chain(self.cell),
             kind="output",
             session_id=given.session_id,
-            ts=max(decision.ts for decision in decisions),
+            ts=int(table["ts"].max()),
             written_ns=self._clock_ns(),
             payload=encode(output),
             seen={
@@ -204,20 +187,9 @@ class Gate:
                 OPERATIONS: view.operations_seq,
             },
         )
-        approved = [
-            Approved(
-                config.symbols[decision.symbol],
-                decision.ts,
-                decision.side,
-                decision.lots,
-                decision.limit_ticks,
-                decision.net_lots,
-            )
-            for decision in decisions
-            if decision.lots > 0
-        ]
+        approved = table[table["lots"] > 0]
         commit_output(connection, record, config, given.round, self.epoch, approved)
-        return record.payload
+        return _judged(output, record)
 
     def _rules_of(self, connection: psycopg.Connection, session_id: str) -> Rules:
         if self._rules is None or self._rules.config.session_id != session_id:
@@ -228,3 +200,14 @@ class Gate:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._url, name=f"sapphire-gate-{self.cell}")
         return self._connection
+
+
+def _recorded(connection: psycopg.Connection, cell: int, seq: int) -> bytes:
+    record = read_record(connection, cell_chain(cell), seq)
+    return _judged(output_decoder.decode(record.payload), record)
+
+
+def _judged(output: RoundOutput, record: Record) -> bytes:
+    seen = record.seen_of(OPERATIONS)
+    told = Judged(output.epoch, output.table, record.seq, record.hash, seen)
+    return msgspec.msgpack.encode(told)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import psycopg
+from numpy.typing import NDArray
 
 from data.journal import (
     APPEND_CTE,
@@ -12,7 +14,6 @@ from data.journal import (
     Record,
     account_chain,
     append_operation,
-    cell_chain,
 )
 from data.records import SessionConfig
 from data.store import TRADING_LOCK
@@ -37,8 +38,7 @@ SELECT
   (SELECT count(*) FROM orders WHERE account = %(account)s AND ts > %(since)s),
   (SELECT coalesce(max(seq), 0) FROM journal_identity WHERE chain = %(account_chain)s),
   (SELECT coalesce(max(seq), 0) FROM journal_identity WHERE chain = %(operations)s),
-  (SELECT j.payload FROM round_output o JOIN journal j ON j.chain = %(cell_chain)s AND j.seq = o.seq
-    WHERE o.cell = %(cell)s AND o.round = %(round)s),
+  (SELECT o.seq FROM round_output o WHERE o.cell = %(cell)s AND o.round = %(round)s),
   h.symbols, h.lots, h.open_lots, h.locked
 FROM (
   SELECT array_agg(coalesce(p.symbol, o.symbol)) AS symbols,
@@ -89,20 +89,8 @@ class AccountView:
     orders_last_minute: int  # by event time
     account_seq: int
     operations_seq: int
-    recorded: bytes | None  # the round's output record, when it has one already
+    recorded: int | None  # number of the round's output record, when it has one already
     holdings: dict[str, Holding]
-
-
-@dataclass(frozen=True)
-class Approved:
-    """An approval row to be."""
-
-    symbol: str
-    ts: int
-    side: int
-    lots: int
-    limit_ticks: int
-    net_lots: int
 
 
 def take_epoch(connection: psycopg.Connection, cell: int, holder: str) -> int:
@@ -121,17 +109,21 @@ def take_epoch(connection: psycopg.Connection, cell: int, holder: str) -> int:
 def read_view(
     connection: psycopg.Connection, cell: int, account: str, number: int, clock_ns: int
 ) -> AccountView:
-    """The account as committed, in the caller's transaction; ``clock_ns``: session clock."""
+    """The account as committed, in the caller's transaction; ``clock_ns``: session clock.
+
+    Waits out whoever changes who may trade first. In the caller's pipeline, all of it is one
+    round trip.
+    """
     values = {
         "since": clock_ns - MINUTE_NS,
         "cell": cell,
         "round": number,
         "account": account,
-        "cell_chain": cell_chain(cell),
         "account_chain": account_chain(account),
         "operations": OPERATIONS,
     }
-    row = connection.execute(_VIEW, values).fetchone()
+    connection.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", TRADING_LOCK)
+    row = connection.execute(_VIEW, values, prepare=True).fetchone()
     if row is None:
         raise RuntimeError("the account view gave no row")
     epoch, equity, state, leased, recent, account_seq, operations_seq, recorded, *columns = row
@@ -144,14 +136,9 @@ def read_view(
         orders_last_minute=recent,
         account_seq=account_seq,
         operations_seq=operations_seq,
-        recorded=None if recorded is None else bytes(recorded),
+        recorded=recorded,
         holdings={symbol: Holding(*rest) for symbol, *rest in rows},
     )
-
-
-def lock_trading_shared(connection: psycopg.Connection) -> None:
-    """Waits out whoever changes who may trade; first statement of the transaction."""
-    connection.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", TRADING_LOCK)
 
 
 def commit_output(
@@ -160,20 +147,20 @@ def commit_output(
     config: SessionConfig,
     number: int,
     epoch: int,
-    approved: list[Approved],
+    approved: NDArray[np.void],
 ) -> None:
-    """Output record, round row and approvals in one statement."""
+    """Output record, round row and approvals (rows of DECISION) in one statement."""
     values = record.parameters() | {
         "cell": config.cell,
         "round": number,
         "epoch": epoch,
         "account": config.account,
         "ttl": config.approval_ttl_s,
-        "symbols": [row.symbol for row in approved],
-        "ts_list": [row.ts for row in approved],
-        "sides": [row.side for row in approved],
-        "lots": [row.lots for row in approved],
-        "limits": [row.limit_ticks for row in approved],
-        "nets": [row.net_lots for row in approved],
+        "symbols": [config.symbols[symbol] for symbol in approved["symbol"].tolist()],
+        "ts_list": approved["ts"].tolist(),
+        "sides": approved["side"].tolist(),
+        "lots": approved["lots"].tolist(),
+        "limits": approved["limit_ticks"].tolist(),
+        "nets": approved["net_lots"].tolist(),
     }
-    connection.execute(_OUTPUT, values)
+    connection.execute(_OUTPUT, values, prepare=True)

@@ -18,6 +18,7 @@ from actors.checks import (
     DENIED,
     NO_TRADE,
     Code,
+    Verdict,
     check_dissent,
     check_lock,
     check_min_notional,
@@ -71,6 +72,7 @@ _INVALID, _PRECISION, _WARMING = int(Code.INVALID), int(Code.PRECISION), int(Cod
 _NO_EDGE, _NO_CHANGE = int(Code.NO_EDGE), int(Code.NO_CHANGE)
 _SHORT, _CONCENTRATION = int(Code.SHORT), int(Code.CONCENTRATION)
 _NONE = int(Code.NONE)
+_REDUCED = int(Verdict.REDUCED)
 
 
 @lean_njit
@@ -133,6 +135,69 @@ def judge_intent(limits, costs, sizing, intent):
     if verdict == APPROVED and clamp == _CONCENTRATION and side * target > 0:
         verdict, code = 1, _CONCENTRATION
     return verdict, code, side * lots, target, collar_price(limits, side, intent.close)
+
+
+@lean_njit
+def judge_table(
+    limits,
+    costs,
+    sizing,
+    table,
+    net_lots,
+    locked,
+    room,
+    p,
+    clock_ns,
+    first_traded,
+    micro_per_tick,
+    equity_micro,
+    state,
+    orders_last_minute,
+):
+    """Judges every row of ``table`` (``data.round_output.DECISION``) on one account view, in place.
+
+    ``net_lots`` and ``locked`` int64, one a row; ``room`` one ``INTENT`` record and ``p`` (3,) to
+    work in.
+    """
+    intent = room[0]
+    for i in range(len(table)):
+        row = table[i]
+        for k in range(3):
+            p[k] = row.p[k]
+        set_forecast(
+            intent,
+            p,
+            row.dissent,
+            row.agents_awake,
+            row.awake_weight,
+            row.sigma,
+            row.toxicity,
+        )
+        set_market(
+            intent,
+            clock_ns,
+            row.ts,
+            first_traded,
+            row.close,
+            row.volume,
+            row.bid,
+            row.ask,
+            micro_per_tick,
+        )
+        set_account(intent, equity_micro, state, net_lots[i], locked[i], orders_last_minute)
+        verdict, code, delta, target, limit = judge_intent(limits, costs, sizing, intent)
+        may_trade = verdict <= _REDUCED and delta != 0
+        row.verdict = verdict
+        row.code = code
+        row.side = 0
+        row.lots = 0
+        row.limit_ticks = 0
+        if may_trade:
+            row.side = 1 if delta > 0 else -1
+            row.lots = abs(delta)
+            row.limit_ticks = limit
+        row.target_lots = target
+        row.net_lots = net_lots[i]
 
 
 @lean_njit

@@ -23,8 +23,6 @@ from data.sessions import load_model
 from data.store import connect
 
 NAMESPACE = "sapphire"
-# Votes are idempotent, so a call lost with its actor is sent again; the gate's never is.
-VOTE_RETRIES = 5
 
 
 class DatabaseLog:
@@ -58,7 +56,7 @@ class AgentActor:
     @ray.method(concurrency_group="health")
     def health(self) -> dict[str, object]:
         """Process and last round, answered beside the vote queue."""
-        return {"pid": os.getpid(), "round": self._voter.last_round}
+        return {"pid": os.getpid(), "round": self._voter.last_round, "step": ""}
 
     def __repr__(self) -> str:
         return self._label
@@ -108,6 +106,22 @@ def gate_actor_name(cell: int) -> str:
     return f"risk_gate.cell{cell}"
 
 
+def find_agent(spec: AgentSpec, cell: int) -> ActorHandle:
+    """The running actor of this agent: of this code if there is one, else of another.
+
+    ValueError when none runs.
+    """
+    wanted = agent_actor_name(spec, cell)
+    prefix = wanted.partition("@")[0] + "@"
+    known = [
+        str(actor["name"])
+        for actor in ray.util.list_named_actors(all_namespaces=True)
+        if actor["namespace"] == NAMESPACE and str(actor["name"]).startswith(prefix)
+    ]
+    name = wanted if wanted in known or not known else known[0]
+    return ray.get_actor(name, namespace=NAMESPACE)
+
+
 def start_agent(spec: AgentSpec, cell: int, database_url: str) -> ActorHandle:
     """The detached actor of this agent and code, started when it does not run."""
     return _AgentRemote.options(
@@ -116,7 +130,7 @@ def start_agent(spec: AgentSpec, cell: int, database_url: str) -> ActorHandle:
         lifetime="detached",
         get_if_exists=True,
         max_restarts=-1,
-        max_task_retries=VOTE_RETRIES,
+        max_task_retries=0,  # Whoever calls decides whether to wait for a restart.
         num_cpus=0,
         enable_task_events=False,
     ).remote(spec.name, cell, database_url)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from actors.agent import Agent
 from actors.contract import AgentSpec, Floats, no_params
-from data.records import RoundInput, input_decoder, rows_to_bars
+from data.records import RoundInput, input_decoder
 
 
 class Log(Protocol):
@@ -74,5 +74,5 @@ class Voter:
         if wanted != self._model:
             self._agent.set_model(self._log.model(wanted) if wanted else no_params())
             self._model = wanted
-        self._votes = self._agent.apply(rows_to_bars(given.bars), given.news)
+        self._votes = self._agent.apply(given.rows(), given.news)
         self._round = given.round

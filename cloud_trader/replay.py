@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import psycopg
 
 from actors.agent import Agent
@@ -32,9 +31,9 @@ from data.records import (
     RoundInput,
     RoundOutput,
     SessionConfig,
+    encode,
     input_decoder,
     output_decoder,
-    rows_to_bars,
 )
 from data.sessions import load_model
 from serve_apps.session_state import SessionState
@@ -74,7 +73,7 @@ class Committee:
 
     def votes(self, given: RoundInput) -> dict[str, Floats | Status]:
         """Everybody's answer to the round."""
-        bars = rows_to_bars(given.bars)
+        bars = given.rows()
         answers: dict[str, Floats | Status] = {}
         for agent in self._agents:
             name = agent.spec.name
@@ -146,7 +145,7 @@ class _Replay:
         given = input_decoder.decode(record.payload)
         if self._exact:
             check_payload(where, record.payload, given)
-        bars = rows_to_bars(given.bars)
+        bars = given.rows()
         compare(f"{where}, models", given.models, self._state.models_for(bars), exact=True)
         compare(f"{where}, ts", given.ts, int(bars["ts"].max()), exact=True)
         if self._config.mode == "historical":
@@ -165,14 +164,13 @@ class _Replay:
         answers = self._as_recorded(where, recorded, self._committee.votes(given))
         pooled = self._state.pool_votes(given, answers)
         seen = record.seen_of(OPERATIONS)
-        unleased = all(decision.code == _NO_LEASE for decision in recorded.decisions)
+        unleased = bool((recorded.arrays().table["code"] == _NO_LEASE).all())
         self._found.unleased += unleased
         view = self._account.view(given.clock_ns, seen, leased=not unleased)
-        again = msgspec.structs.replace(
-            pooled, epoch=view.epoch or 0, decisions=judge_round(self._rules, pooled, view)
-        )
-        compare(where, _named(recorded, self._config), _named(again, self._config),
-                exact=self._exact)  # fmt: skip
+        again = judge_round(self._rules, pooled, view)
+        if encode(recorded) != encode(again):
+            compare(where, _named(recorded, self._config), _named(again, self._config),
+                    exact=self._exact)  # fmt: skip
         self._account.approve(again.decisions, again.epoch, record.written_ns)
         self._count(again)
 
@@ -180,8 +178,9 @@ class _Replay:
         self, where: str, recorded: RoundOutput, answers: dict[str, Floats | Status]
     ) -> dict[str, Floats | Status]:
         """The answers, with what came late or failed as the record says it did."""
+        recorded_status = recorded.arrays().status
         for k, name in enumerate(recorded.agents):
-            statuses = {decision.status[k] for decision in recorded.decisions}
+            statuses = set(recorded_status[:, k].tolist())
             absent = statuses & set(_ABSENT)
             if absent and len(statuses) > 1:
                 raise Difference(where, f"status of {name}", sorted(statuses), "one for the round")
@@ -193,8 +192,9 @@ class _Replay:
     def _count(self, output: RoundOutput) -> None:
         found = self._found
         found.rounds += 1
-        found.decisions += len(output.decisions)
-        found.votes += sum(d.status.count(int(Status.VOTED)) for d in output.decisions)
+        status = output.arrays().status
+        found.decisions += len(status)
+        found.votes += int((status == Status.VOTED).sum())
         if not found.epochs or found.epochs[-1] != output.epoch:
             found.epochs.append(output.epoch)
 
@@ -212,7 +212,7 @@ class _Replay:
 
 def _named(output: RoundOutput, config: SessionConfig) -> dict[str, Any]:
     """The record with its decisions keyed by symbol, so that a difference names it."""
-    fields = msgspec.to_builtins(output)
+    fields = output.readable()
     rows = fields.pop("decisions")
     fields["decisions"] = {config.symbols[row["symbol"]]: row for row in rows}
     return fields

@@ -21,6 +21,7 @@ from cloud_trader.account_records import DECISION, ORDER, OrderEntry
 from cloud_trader.book_check import BookCheck
 from cloud_trader.operations_log import OperationsLog
 from cloud_trader.violation import Violation, require
+from data.bars import Bars
 from data.journal import (
     GENESIS,
     OPERATIONS,
@@ -37,7 +38,6 @@ from data.records import (
     SessionConfig,
     input_decoder,
     output_decoder,
-    rows_to_bars,
 )
 from data.sessions import load_model
 
@@ -148,18 +148,21 @@ def _check_rounds(
             require(inputs.pop(given.round, None) == (record.seq,), where, "no row in round_input")
             open_round = last = given.round
             number = given.round
-            asked |= {(config.symbols[r[1]], r[0], _bar_hash(r), number) for r in given.bars}
+            bars = given.rows()
+            for i, (ts, symbol) in enumerate(
+                zip(bars["ts"].tolist(), bars["symbol"].tolist(), strict=True)
+            ):
+                asked.add((config.symbols[symbol], ts, _bar_hash(bars[i : i + 1]), number))
             requests |= {(request_id, number) for request_id in given.requests}
             continue
-        body = msgspec.json.decode(record.payload)
-        number = int(body["round"])
+        output = output_decoder.decode(record.payload) if record.kind == "output" else None
+        number = output.round if output else int(msgspec.json.decode(record.payload)["round"])
         require(number == open_round, where, f"closes round {number}, open is {open_round}")
-        row = (record.seq, record.kind, body.get("epoch", 0))
+        row = (record.seq, record.kind, output.epoch if output else 0)
         require(outputs.pop(number, None) == row, where, "no row in round_output says so")
         open_round = None
         findings.rounds += 1
-        if record.kind == "output":
-            output = output_decoder.decode(record.payload)
+        if output is not None:
             for decision in output.decisions:
                 key = (config.symbols[decision.symbol], decision.ts)
                 require(key not in decisions, where, f"{key} is decided twice")
@@ -192,8 +195,8 @@ def _check_identities(
     require(answered == requests, "request_identity", "differs from the input records' requests")
 
 
-def _bar_hash(row: list[int]) -> bytes:
-    return hashlib.sha256(rows_to_bars([row]).tobytes()).digest()
+def _bar_hash(bar: Bars) -> bytes:
+    return hashlib.sha256(bar.tobytes()).digest()
 
 
 def _table(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cluster import data_commands
+from cluster import data_commands, token_commands
 from data.errors import InputError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     help="Six agents vote, a coordinator pools, a gate decides, a paper account trades.",
 )
 app.add_typer(data_commands.app, name="data")
+app.add_typer(token_commands.app, name="token")
 
 
 def _speed(text: str) -> float:

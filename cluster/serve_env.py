@@ -45,4 +45,6 @@ def serve_env(runtime: Path) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
+        # Ray gives its workers nice 15: behind PostgreSQL and the ingress a round waits for a core.
+        "RAY_worker_niceness": "0",
     }

@@ -33,7 +33,7 @@ from data.bars import Bars, empty_bars
 from data.door import Door, admit_rows, no_past
 from data.feed import Feed
 from data.jit_cache import activate
-from data.records import RoundInput, bars_to_rows
+from data.records import RoundInput
 from serve_apps.session_state import SessionState
 from tuning.backtesting import KEEPABLE, BacktestParams, backtest
 from tuning.benchmark import buy_and_hold
@@ -100,7 +100,7 @@ def _one_round(bars: Bars, models: dict[str, Floats]) -> None:
         ts=int(last["ts"][0]),
         clock_ns=int(last["ts"][0]),
         requests=[],
-        bars=bars_to_rows(last),
+        bars=last.tobytes(),
         news=[],
         models={},
         locked=[],

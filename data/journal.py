@@ -183,6 +183,16 @@ def read_chain(
             yield Record(*row)
 
 
+def read_record(connection: psycopg.Connection, chain: str, seq: int) -> Record:
+    """One record; LookupError when the chain has none of this number."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM journal WHERE chain = %s AND seq = %s", (chain, seq)
+    ).fetchone()
+    if row is None:
+        raise LookupError(f"{chain} has no record {seq}")
+    return Record(*row)
+
+
 def broken_link(record: Record, before: Head) -> str | None:
     """Why ``record`` does not follow ``before``; None when it does."""
     if record.seq != before.seq + 1:

@@ -1,4 +1,7 @@
-"""What the journal's payloads hold. JSON by msgspec: floats keep every bit (shortest form)."""
+"""What the journal's payloads hold: rounds packed in MessagePack, everything else JSON by msgspec.
+
+Both keep every bit of a float, and equal records give equal bytes.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,27 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from data.bars import BAR, UNKNOWN, Bars
+from data.bars import BAR, Bars
 from data.news import News
+from data.round_output import Decision, RoundOutput
 
-encode = msgspec.json.Encoder(order="deterministic").encode
+_json = msgspec.json.Encoder(order="deterministic").encode
+_packed = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+__all__ = [
+    "Decision",
+    "RoundAborted",
+    "RoundInput",
+    "RoundOutput",
+    "SessionConfig",
+    "bars_to_rows",
+    "content_hash",
+    "encode",
+    "input_decoder",
+    "output_decoder",
+    "rows_to_bars",
+]
 
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,53 +75,17 @@ class RoundInput(msgspec.Struct, frozen=True, kw_only=True):
     ts: int  # of the latest bar
     clock_ns: int  # session clock: the bar's own time in a historical session
     requests: list[str]
-    bars: list[list[int]]  # rows in data.bars.BAR field order, (ts, symbol) order
+    bars: bytes  # data.bars.BAR records in (ts, symbol) order
     news: list[News]
     models: dict[str, str]
     locked: list[int]  # symbols whose bar was quarantined since the last round
+    versions: dict[str, str] = {}  # agent -> hash of its step function
 
-
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """One symbol's part of a round's output."""
-
-    symbol: int
-    ts: int
-    close: int  # ticks
-    volume: int  # lots
-    votes: list[list[float]]  # (n, 3)
-    status: list[int]
-    reason: list[int]
-    evidence: list[list[float]]
-    p: list[float]  # pooled; zeros when nobody was awake
-    dissent: float
-    sigma: float  # per bar
-    agents_awake: int
-    awake_weight: float
-    toxicity: float
-    verdict: int
-    code: int
-    side: int
-    lots: int
-    target_lots: int
-    limit_ticks: int
-    net_lots: int  # position plus open orders the verdict was computed from
-    bid: int = UNKNOWN  # ticks, of the bar
-    ask: int = UNKNOWN
-
-
-class RoundOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """Votes, weights, pooled forecasts and verdicts of one round."""
-
-    session_id: str
-    cell: int
-    round: int
-    epoch: int
-    clock_ns: int  # the session clock that staleness was judged by
-    agents: list[str]
-    decisions: list[Decision]
-    weights: list[float]  # in force for these decisions; last: the equal-weight expert
-    stepped: bool  # the weights took a step at the start of this round
-    window: dict[str, Any]
+    def rows(self) -> Bars:
+        """The bars, (n,); a copy, because compiled code would take a read-only array for another
+        type and compile itself anew.
+        """
+        return np.frombuffer(self.bars, BAR).copy()
 
 
 class RoundAborted(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,12 +97,17 @@ class RoundAborted(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-input_decoder = msgspec.json.Decoder(RoundInput)
-output_decoder = msgspec.json.Decoder(RoundOutput)
+input_decoder = msgspec.msgpack.Decoder(RoundInput)
+output_decoder = msgspec.msgpack.Decoder(RoundOutput)
+
+
+def encode(record: object) -> bytes:
+    """The payload of a record, or any other value as canonical JSON."""
+    return _packed(record) if isinstance(record, RoundInput | RoundOutput) else _json(record)
 
 
 def bars_to_rows(bars: Bars) -> list[list[int]]:
-    """BAR array (n,) to rows of plain integers."""
+    """BAR array (n,) to rows of plain integers, for JSON records."""
     return [[int(value) for value in row] for row in bars.tolist()]
 
 

@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import msgspec
@@ -23,15 +27,17 @@ from starlette.responses import Response
 
 from actors.registry import AGENTS
 from data import round_log
-from data.records import RoundOutput, SessionConfig
+from data.records import SessionConfig
 from data.round_log import LoggedRound
 from data.sessions import UnknownSession
 from data.store import connect
-from serve_apps.engine import RETRY_AFTER_S, Engine
+from serve_apps.decision_log import DecisionLog
+from serve_apps.engine import DEADLINE_S, DecidedMeanwhile, Engine
 from serve_apps.ray_ports import RayAgents, RayGate
-from serve_apps.requests import Asked, parse, respond
+from serve_apps.requests import Answer, Asked, parse, respond, rows_of
 from serve_apps.round_store import RoundStore
-from serve_apps.session_state import LogMismatch
+from serve_apps.rounds import RETRY_AFTER_S, Rounds
+from serve_apps.session_state import LogMismatch, SessionState
 from serve_apps.wire import DecideResponse, Problem, Refused, request_decoder
 
 MAX_BODY_BYTES = 8 << 20
@@ -47,11 +53,11 @@ class CoordinatorArgs(BaseModel):
 class Decider:
     """Answers requests: from the engine when they are new, from the log when they are not."""
 
-    def __init__(self, engine: Engine, store: RoundStore) -> None:
+    def __init__(self, engine: Engine, log: DecisionLog) -> None:
         self.engine = engine
-        self._store = store
+        self._log = log
 
-    async def decide(self, body: bytes) -> DecideResponse:
+    async def decide(self, body: bytes, deadline_s: float = DEADLINE_S) -> DecideResponse:
         """The answer to a request body; Refused says what is wrong with it."""
         try:
             request = request_decoder.decode(body)
@@ -64,38 +70,47 @@ class Decider:
             raise Refused(404, "Unknown session", detail) from error
         config = state.config
         asked = parse(request, body, config)
-        keys = [(int(bar["symbol"]), int(bar["ts"])) for bar in asked.bars]
-        outputs: list[RoundOutput] = []
-        rest: Asked | None = asked
-        if (asked.bars["ts"] <= state.last_ts[asked.bars["symbol"]]).any():
-            outputs, rest = await self._known(config, asked)
-        if rest is not None:
-            outputs = [*outputs, await self.engine.submit(rest)]
-        return respond(config, asked.request_id, keys, outputs)
+        return respond(config, asked.request_id, await self._answers(state, asked, deadline_s))
+
+    async def _answers(self, state: SessionState, asked: Asked, deadline_s: float) -> list[Answer]:
+        if (asked.bars["ts"] > state.last_ts[asked.bars["symbol"]]).all():
+            try:
+                return [await self.engine.submit(asked, deadline_s)]
+            except DecidedMeanwhile:
+                pass
+        answers, rest = await self._known(state.config, asked)
+        if rest is None:
+            return answers
+        try:
+            return [*answers, await self.engine.submit(rest, deadline_s)]
+        except DecidedMeanwhile:
+            detail = "a bar of the request is being decided for another one: ask again"
+            raise Refused(503, "Open round", detail, RETRY_AFTER_S, "open_round") from None
 
     async def _known(
         self, config: SessionConfig, asked: Asked
-    ) -> tuple[list[RoundOutput], Asked | None]:
-        """Recorded outputs for what was decided before, and the part that was not."""
-        known = await self._store.request(asked.request_id)
+    ) -> tuple[list[Answer], Asked | None]:
+        """Recorded answers for what was decided before, and the part that was not."""
+        known = await self._log.request(asked.request_id)
         if known is not None and known[0] != asked.body_hash:
             detail = f"request id {asked.request_id} was answered for another body"
-            raise Refused(409, "Another body", detail)
+            raise Refused(409, "Another body", detail, code="another_body")
         keys = [(int(bar["symbol"]), int(bar["ts"])) for bar in asked.bars]
-        decided = await self._store.decisions(config, keys)
+        decided = await self._log.decisions(config, keys)
         for key, digest in zip(keys, asked.bar_hashes, strict=True):
             if key in decided and decided[key].bar_hash != digest:
                 detail = f"{config.symbols[key[0]]} {key[1]}: another bar was decided already"
-                raise Refused(409, "Changed bar", detail)
+                raise Refused(409, "Changed bar", detail, code="changed_bar")
         numbers = sorted({decision.round for decision in decided.values()})
-        outputs = await self._store.outputs(numbers)
+        outputs = await self._log.outputs(numbers)
         if len(outputs) != len(numbers):
             detail = "its round is still open, or was closed as aborted: no trade"
-            raise Refused(503, "Open round", detail, RETRY_AFTER_S)
+            raise Refused(503, "Open round", detail, RETRY_AFTER_S, "open_round")
+        answers = [rows_of(output, keys) for output in outputs]
         new = [i for i, key in enumerate(keys) if key not in decided]
         if not new:
-            return outputs, None
-        return outputs, replace(
+            return answers, None
+        return answers, replace(
             asked, bars=asked.bars[new], bar_hashes=tuple(asked.bar_hashes[i] for i in new)
         )
 
@@ -105,39 +120,35 @@ class Coordinator:
 
     # Serve awaits an asynchronous constructor; type checkers know only the plain kind.
     async def __init__(self, args: CoordinatorArgs) -> None:  # type: ignore[misc]
+        # The round's thread waits for the interpreter while the event loop works: not 5 ms.
+        sys.setswitchinterval(0.0005)
         self._args = args
-        self._store = RoundStore(args.database_url, args.cell)
-        self._engine = Engine(
+        stopping = threading.Event()
+        rounds = Rounds(
             args.cell,
             AGENTS,
-            self._store,
+            RoundStore(args.database_url, args.cell),
             RayAgents(AGENTS, args.cell),
             RayGate(args.cell),
             self._history,
             self._last_round,
+            time.time_ns,
+            stopping,
         )
-        self._decider = Decider(self._engine, self._store)
+        self._engine = Engine(rounds, stopping)
+        self._decider = Decider(self._engine, DecisionLog(args.database_url, args.cell))
         await self._engine.start()
-        self._loop = asyncio.create_task(self._engine.run())
 
-    async def _history(self, session_id: str) -> list[LoggedRound]:
-        return await asyncio.to_thread(self._read_history, session_id)
-
-    def _read_history(self, session_id: str) -> list[LoggedRound]:
+    def _history(self, session_id: str) -> Iterator[LoggedRound]:
         with connect(self._args.database_url, name="coordinator-history") as connection:
-            return list(round_log.rounds(connection, self._args.cell, session_id))
+            yield from round_log.rounds(connection, self._args.cell, session_id)
 
-    async def _last_round(self) -> tuple[int, str] | None:
-        return await asyncio.to_thread(self._read_last_round)
-
-    def _read_last_round(self) -> tuple[int, str] | None:
+    def _last_round(self) -> tuple[int, str] | None:
         with connect(self._args.database_url, name="coordinator-last") as connection:
             return round_log.last_round(connection, self._args.cell)
 
     async def check_health(self) -> None:
         """A replica that lost the log's thread is replaced; the next one reads the log."""
-        if self._loop.done():
-            raise RuntimeError("the round loop ended")
         if self._engine.fault is not None:
             raise RuntimeError(self._engine.fault)
 
@@ -146,8 +157,8 @@ class Coordinator:
         try:
             return await self._route(request)
         except Refused as refused:
-            headers = {"Retry-After": str(refused.retry_after)} if refused.retry_after else {}
-            return _problem(refused.problem, headers)
+            retry = {"Retry-After": str(refused.retry_after)} if refused.retry_after else {}
+            return _problem(refused.problem, refused.headers | retry)
         except (psycopg.Error, LogMismatch) as error:
             detail = f"{type(error).__name__}: the journal cannot be read"
             problem = Problem(title="No journal", status=503, detail=detail)
@@ -163,11 +174,10 @@ class Coordinator:
             case "GET", "/healthz":
                 return _json({"status": "ok"})
             case "GET", "/readyz":
-                fault = self._engine.fault
-                status = 200 if fault is None else 503
-                return _json({"ready": fault is None, "why": fault or ""}, status)
+                why = self._engine.why_not_ready
+                return _json({"ready": not why, "why": why}, 503 if why else 200)
             case "GET", "/v1/rounds/last":
-                last = await self._last_round()
+                last = await asyncio.to_thread(self._last_round)
                 found = {"round": last[0], "session_id": last[1]} if last else {"round": 0}
                 return _json(found)
         raise Refused(404, "Not found", f"{request.method} {request.url.path} does not exist")

@@ -1,342 +1,281 @@
-"""The round engine: one round at a time, logged before it is applied.
+"""The round engine: an event loop's door to the thread that serves one round after the other.
 
-    waiting requests -> input record -> agents in parallel -> pool -> gate -> output record
-
-A round whose input is committed is carried to its output, by this process or by the next one that
-reads the log. An answer leaves only after the output record stands.
+The loop is busy with HTTP; a round that had to wait for it at every step would take several times
+as long. So the thread waits for database, agents and gate itself, and the loop is woken once a
+round, with the answers of all its requests.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 import psycopg
 import structlog
 
-from actors.contract import AgentSpec, Floats, Status
-from data.bars import Bars
-from data.journal import OPERATIONS, Head, cell_chain, next_record
-from data.records import (
-    RoundAborted,
-    RoundInput,
-    RoundOutput,
-    bars_to_rows,
-    encode,
-    input_decoder,
-    output_decoder,
-)
-from data.round_log import LoggedRound
-from serve_apps.requests import Asked
-from serve_apps.round_store import RoundStore, StoredOutput
-from serve_apps.session_state import SessionState, rebuild
+from actors.contract import Status
+from data.records import RoundOutput
+from data.round_output import OutputArrays
+from serve_apps.requests import Answer, Asked
+from serve_apps.round_queue import RoundQueue, Waiting
+from serve_apps.rounds import RETRY_AFTER_S, Fenced, Rounds, Stages
+from serve_apps.session_state import LogMismatch, SessionState
 from serve_apps.wire import Refused
 
 log = structlog.get_logger("coordinator")
 
-QUEUE_LIMIT = 256
-GATE_RETRY_S = 0.2
-GATE_DEADLINE_S = 30.0
-RETRY_AFTER_S = 1
+IDLE_S = 0.25
+DEADLINE_S = 10.0
+
+T = TypeVar("T")
 
 
-class Agents(Protocol):
-    """The six agents, wherever they run."""
+class Listener(Protocol):
+    """Hears of every round, on the event loop."""
 
-    async def votes(self, payload: bytes, deadline_s: float) -> Mapping[str, Floats | Status]:
-        """Each agent's votes, or LATE or FAILED in their place."""
-
-
-class GateLost(RuntimeError):
-    """The gate's call did not come back; whether it committed must be read from the log."""
+    def round(self, output: RoundOutput, arrays: OutputArrays, stages: dict[str, float]) -> None:
+        """A round is answered; stages in seconds."""
 
 
-class GatePort(Protocol):
-    """The risk gate, wherever it runs."""
-
-    async def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
-        """The committed output record's payload; GateLost when the call was lost."""
-
-
-@dataclass
-class Waiting:
-    """A request in the queue and the future of its round's output."""
-
-    asked: Asked
-    done: asyncio.Future[RoundOutput] = field(repr=False)
+class DecidedMeanwhile(Exception):
+    """A bar of the request was decided between its arrival and its turn: the log has the answer."""
 
 
 class Engine:
-    """Rounds of one cell. ``history`` reads the session's rounds for a rebuild."""
+    """Requests in, answers out; ``rounds`` belongs to the thread from ``start`` on."""
 
     def __init__(
         self,
-        cell: int,
-        specs: tuple[AgentSpec, ...],
-        store: RoundStore,
-        agents: Agents,
-        gate: GatePort,
-        history: Callable[[str], Awaitable[list[LoggedRound]]],
-        last_round: Callable[[], Awaitable[tuple[int, str] | None]],
-        clock_ns: Callable[[], int] = time.time_ns,
+        rounds: Rounds,
+        stopping: threading.Event,
+        listener: Listener | None = None,
+        between: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.cell = cell
-        self._specs = specs
-        self._store = store
-        self._agents = agents
-        self._gate = gate
-        self._history = history
-        self._last_round = last_round
-        self._clock_ns = clock_ns
-        self._queue: list[Waiting] = []
-        self._in_flight: dict[str, Waiting] = {}
-        self._wake = asyncio.Event()
-        self._loading = asyncio.Lock()  # two first requests of a session must not both load it
-        self.state: SessionState | None = None
-        self._round = 0
-        self._head: Head | None = None
         self.fault: str | None = "not started"
+        self._rounds = rounds
+        self._stopping = stopping
+        self._listener = listener
+        self._between = between
+        self._clock = clock
+        self._queue = RoundQueue()
+        self._in_flight: dict[str, Waiting] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def state(self) -> SessionState | None:
+        """The session that is served now."""
+        return self._rounds.state
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._queue)
+
+    @property
+    def why_not_ready(self) -> str:
+        """Why no round could be served now; empty when one could."""
+        return self.fault or self._rounds.why_waiting
 
     async def start(self) -> None:
-        """Reads the log: the last session's state, and the round that a crash left open."""
-        last = await self._last_round()
-        if last is not None:
-            self._round, session_id = last
-            _, ended = await self._store.session(session_id)
-            # A session that has ended asks nothing more; its log may be of older code.
-            if not ended or await self._store.output(self._round) is None:
-                await self._load(session_id)
-        self._head = await self._store.head()
-        self.fault = None
+        """Reads the log on the round's thread; returns when rounds can be served."""
+        self._loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, args=(ready,), name="rounds", daemon=True)
+        self._thread.start()
+        await ready
 
-    async def _load(self, session_id: str) -> None:
-        config, _ = await self._store.session(session_id)
-        await self._check_models(config.models, config.models_from)
-        state, open_round = rebuild(config, self._specs, await self._history(session_id))
-        self.state = state
-        if open_round is not None:
-            await self._finish(state, open_round)
+    async def stop(self) -> None:
+        """Ends the thread after the round it is in."""
+        self._stopping.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
 
-    async def _check_models(self, models: dict[str, str], models_from: int) -> None:
-        names = list(models.values())
-        stored, trained_until = await self._store.models_trained_until(names)
-        if stored != len(set(names)):
-            raise Refused(409, "Model missing", "a model of the session is not in the database")
-        if trained_until > models_from:
-            raise Refused(409, "Look-ahead", "a model was trained on bars after it comes in force")
-
-    async def _finish(self, state: SessionState, open_round: LoggedRound) -> None:
-        """Completes the round that has an input but no output, or closes it as aborted."""
-        given = input_decoder.decode(open_round.input)
-        head = await self._store.head()
-        age_s = (self._clock_ns() - given.clock_ns) / 1e9
-        if state.config.mode == "historical" or age_s <= state.config.vote_deadline_s:
-            log.info("completing the open round", round=given.round)
-            await self._complete(state, given, head)
-            return
-        why = f"left open for {age_s:.0f} s by a crash"
-        body = RoundAborted(session_id=given.session_id, cell=self.cell, round=given.round, why=why)
-        record = next_record(
-            head,
-            chain=cell_chain(self.cell),
-            kind="aborted",
-            session_id=given.session_id,
-            ts=given.ts,
-            written_ns=self._clock_ns(),
-            payload=body,
-            seen={OPERATIONS: await self._store.operations_seq()},
-        )
-        await self._store.commit_aborted(record, given.round)
-        state.skip(given)
-        log.warning("round aborted", round=given.round, why=why)
-
-    # -- requests ---------------------------------------------------------------------------
+    # -- on the event loop ------------------------------------------------------------------
 
     async def session_state(self, session_id: str) -> SessionState:
         """The state of the session that this cell serves, changing to a new session if asked."""
-        async with self._loading:
-            if self.state is None or self.state.config.session_id != session_id:
-                self.state = await self._change_to(session_id)
-            return self.state
+        state = self._rounds.state
+        if state is not None and state.config.session_id == session_id:
+            return state
+        if self.fault is not None:
+            raise Refused(503, "Not ready", self.fault, RETRY_AFTER_S, "not_ready")
+        if self._in_flight:
+            detail = "another session's rounds are in flight"
+            raise Refused(503, "Busy", detail, RETRY_AFTER_S, "busy")
+        return await self.between_rounds(lambda: self._rounds.change_to(session_id))
 
-    async def _change_to(self, session_id: str) -> SessionState:
-        config, ended = await self._store.session(session_id)
-        if config.cell != self.cell:
-            raise Refused(409, "Other cell", f"session {session_id} lives on cell {config.cell}")
-        if ended:
-            raise Refused(409, "Session ended", f"session {session_id} has ended")
-        await self._check_models(config.models, config.models_from)
-        state, open_round = rebuild(config, self._specs, await self._history(session_id))
-        # Looked at last: nothing may be waited for between this and the change.
-        if self._in_flight or open_round is not None:
-            raise Refused(503, "Busy", "another session's rounds are in flight", RETRY_AFTER_S)
-        return state
+    async def between_rounds(self, action: Callable[[], T]) -> T:
+        """Runs ``action`` on the round's thread, between two rounds; its result or error."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
-    async def submit(self, asked: Asked) -> RoundOutput:
-        """Queues a request and waits for its round's output; Refused 503 when the queue is full.
+        def run() -> None:
+            try:
+                result = action()
+            except Exception as error:  # noqa: BLE001 - whoever asked gets it
+                self._post(_settle, done, None, error)
+            else:
+                self._post(_settle, done, result, None)
 
-        The same request, sent again while it is in flight, waits for the same output.
+        self._queue.act(run)
+        return await done
+
+    async def submit(self, asked: Asked, deadline_s: float = DEADLINE_S) -> Answer:
+        """Queues a request and waits for its round; Refused 503 when the queue is full, or when
+        there is no answer by the deadline: it may still come to stand in the log.
+
+        The same request, sent again while it is in flight, waits for the same answer.
+        DecidedMeanwhile when the log has the answer by now.
         """
         if self.fault is not None:
-            raise Refused(503, "Not ready", self.fault, RETRY_AFTER_S)
-        if self.state is None or self.state.config.session_id != asked.session_id:
-            raise Refused(503, "Busy", "the cell has changed to another session", RETRY_AFTER_S)
+            raise Refused(503, "Not ready", self.fault, RETRY_AFTER_S, "not_ready")
+        state = self._rounds.state
+        if state is None or state.config.session_id != asked.session_id:
+            detail = "the cell has changed to another session"
+            raise Refused(503, "Busy", detail, RETRY_AFTER_S, "busy")
         twin = self._in_flight.get(asked.request_id)
         if twin is not None:
             if twin.asked.body_hash != asked.body_hash:
-                raise Refused(409, "Another body", f"request id {asked.request_id} is in use")
+                detail = f"request id {asked.request_id} is in use"
+                raise Refused(409, "Another body", detail, code="another_body")
             return await asyncio.shield(twin.done)
-        if len(self._queue) >= QUEUE_LIMIT:
-            raise Refused(503, "Overloaded", f"{QUEUE_LIMIT} requests wait", RETRY_AFTER_S)
-        waiting = Waiting(asked, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        now = self._clock()
+        waiting = Waiting(asked, now, now + deadline_s, loop.create_future())
+        if not self._queue.put(waiting):
+            detail = f"{len(self._queue)} requests wait"
+            raise Refused(503, "Overloaded", detail, RETRY_AFTER_S, "overloaded")
         self._in_flight[asked.request_id] = waiting
-        waiting.done.add_done_callback(lambda _: self._in_flight.pop(asked.request_id, None))
-        self._queue.append(waiting)
-        self._wake.set()
-        return await asyncio.shield(waiting.done)
-
-    async def run(self) -> None:
-        """Serves rounds until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                batch = take_batch(self._queue)
-                await self._serve(batch)
-
-    async def _serve(self, batch: list[Waiting]) -> None:
+        timer = loop.call_later(deadline_s, _too_late, waiting)
         try:
-            await self._round_of(batch)
-        except Refused as refused:
-            _fail(batch, refused)
-        except psycopg.errors.UniqueViolation as error:
-            constraint = error.diag.constraint_name or ""
-            if not constraint.startswith(("request_identity", "decision_identity")):
-                self._fence(batch, "another coordinator writes this cell")
-            elif len(batch) > 1:
-                for waiting in batch:
-                    await self._serve([waiting])
-            else:
-                _fail(batch, Refused(409, "Another body", "this request id has an answer already"))
-        except psycopg.Error as error:
-            # The commit may or may not stand: only a fresh read of the log can tell.
-            self._fence(batch, f"the journal cannot be written: {type(error).__name__}")
+            return await waiting.done
+        finally:
+            timer.cancel()
+            self._in_flight.pop(asked.request_id, None)
 
-    def _fence(self, batch: list[Waiting], why: str) -> None:
+    # -- on the round's thread --------------------------------------------------------------
+
+    def _run(self, ready: asyncio.Future[None]) -> None:
+        try:
+            self._rounds.start()
+        except Exception as error:  # noqa: BLE001 - the starter gets it
+            self._post(_settle, ready, None, error)
+            return
+        self.fault = None
+        self._post(_settle, ready, None, None)
+        while not self._stopping.is_set():
+            actions, batch = self._queue.take(IDLE_S)
+            for action in actions:
+                action()
+            if batch:
+                self._serve(batch)
+            if self._between is not None:
+                self._between()
+
+    def _serve(self, batch: Sequence[Waiting]) -> None:
+        try:
+            self._round_of(batch)
+        except Refused as refused:
+            self._post(_fail, batch, refused)
+        except psycopg.errors.UniqueViolation:
+            if len(batch) > 1:
+                for waiting in batch:
+                    self._serve([waiting])
+            else:
+                self._post(_fail, batch, DecidedMeanwhile())
+        except (Fenced, LogMismatch, psycopg.Error) as error:
+            self._fence(batch, str(error) or type(error).__name__)
+        except Exception as error:
+            self._fence(batch, f"{type(error).__name__}: {error}")
+            raise
+
+    def _fence(self, batch: Sequence[Waiting], why: str) -> None:
         log.error("coordinator closed", why=why)
         self.fault = why
-        _fail([*batch, *self._queue], Refused(503, "Not ready", why, RETRY_AFTER_S))
-        self._queue.clear()
+        refused = Refused(503, "Not ready", why, RETRY_AFTER_S, "not_ready")
+        self._post(_fail, [*batch, *self._queue.clear()], refused)
 
-    # -- one round --------------------------------------------------------------------------
-
-    async def _round_of(self, batch: list[Waiting]) -> None:
-        state = self.state
-        if state is None or self._head is None:
-            raise Refused(503, "Not ready", "no session is loaded", RETRY_AFTER_S)
-        batch = [waiting for waiting in batch if not self._refuse_late(state, waiting)]
+    def _round_of(self, batch: Sequence[Waiting]) -> None:
+        state = self._rounds.state
+        if state is None:
+            raise Refused(503, "Not ready", "no session is loaded", RETRY_AFTER_S, "not_ready")
+        if batch[0].asked.session_id != state.config.session_id:
+            detail = "the cell has changed to another session"
+            raise Refused(503, "Busy", detail, RETRY_AFTER_S, "busy")
+        now = self._clock()
+        batch = [w for w in batch if w.give_up > now and not self._refuse_late(state, w)]
         if not batch:
             return
-        asked = [waiting.asked for waiting in batch]
-        given = self._input(state, asked)
-        record = next_record(
-            self._head,
-            chain=cell_chain(self.cell),
-            kind="input",
-            session_id=given.session_id,
-            ts=given.ts,
-            written_ns=self._clock_ns(),
-            payload=given,
-            seen={OPERATIONS: await self._store.operations_seq()},
-        )
-        await self._store.commit_input(record, state.config, given.round, asked)
-        self._round = given.round
-        self._head = record.head
-        output = await self._complete(state, given, record.head)
-        for waiting in batch:
-            if not waiting.done.done():
-                waiting.done.set_result(output)
+        queued = now - sum(waiting.came for waiting in batch) / len(batch)
+        output, rows, stages = self._rounds.decide([waiting.asked for waiting in batch])
+        stages.seconds["queue"] = queued
+        self._post(self._deliver, batch, output, rows, stages)
 
-    @staticmethod
-    def _refuse_late(state: SessionState, waiting: Waiting) -> bool:
+    def _refuse_late(self, state: SessionState, waiting: Waiting) -> bool:
         bars = waiting.asked.bars
-        late = bars["ts"] <= state.last_ts[bars["symbol"]]
-        if not late.any():
+        last = state.last_ts[bars["symbol"]]
+        if (bars["ts"] > last).all():
             return False
-        names = [state.config.symbols[int(symbol)] for symbol in bars["symbol"][late]]
-        detail = f"{', '.join(names)}: a bar of this time or a later one was decided already"
-        _fail([waiting], Refused(409, "Out of order", detail))
+        if (bars["ts"] < last).any():
+            late = bars["symbol"][bars["ts"] < last].tolist()
+            names = ", ".join(state.config.symbols[symbol] for symbol in late)
+            detail = f"{names}: a later bar was decided already"
+            error: Exception = Refused(409, "Out of order", detail, code="out_of_order")
+        else:
+            error = DecidedMeanwhile()
+        self._post(_fail, [waiting], error)
         return True
 
-    def _input(self, state: SessionState, asked: list[Asked]) -> RoundInput:
-        bars = _merge([request.bars for request in asked])
-        newest = int(bars["ts"].max())
-        historical = state.config.mode == "historical"
-        return RoundInput(
-            session_id=state.config.session_id,
-            cell=self.cell,
-            round=self._round + 1,
-            ts=newest,
-            clock_ns=newest if historical else self._clock_ns(),
-            requests=[request.request_id for request in asked],
-            bars=bars_to_rows(bars),
-            news=[],
-            models=state.models_for(bars),
-            locked=sorted({symbol for request in asked for symbol in request.locked}),
-        )
+    def _post(self, function: Callable[..., None], *arguments: object) -> None:
+        """Calls ``function`` on the event loop, if that still runs."""
+        with contextlib.suppress(RuntimeError):
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(function, *arguments)
 
-    async def _complete(self, state: SessionState, given: RoundInput, head: Head) -> RoundOutput:
-        outs = await self._agents.votes(encode(given), state.config.vote_deadline_s)
-        pooled = state.pool_votes(given, dict(outs))
-        stored = await self._judged(encode(pooled), given.round, head)
-        self._head = stored.head
-        return output_decoder.decode(stored.payload)
-
-    async def _judged(self, pooled: bytes, number: int, head: Head) -> StoredOutput:
-        """The gate's output record; never a second call without a look first."""
-        deadline = time.monotonic() + GATE_DEADLINE_S
-        while True:
-            try:
-                await self._gate.judge(pooled, head.seq, head.hash)
-            except GateLost as lost:
-                log.warning("gate call lost", round=number, why=str(lost))
-            stored = await self._store.output(number)
-            if stored is not None:
-                return stored
-            if time.monotonic() > deadline:
-                self.fault = "the risk gate does not answer"
-                raise Refused(503, "No gate", self.fault, RETRY_AFTER_S)
-            await asyncio.sleep(GATE_RETRY_S)
+    def _deliver(
+        self,
+        batch: Sequence[Waiting],
+        output: RoundOutput,
+        rows: Sequence[np.ndarray],
+        stages: Stages,
+    ) -> None:
+        arrays = output.arrays()
+        for waiting, places in zip(batch, rows, strict=True):
+            if not waiting.done.done():
+                waiting.done.set_result(Answer(output, arrays, places))
+        if self._listener is not None:
+            self._listener.round(output, arrays, stages.seconds)
 
 
-def take_batch(queue: list[Waiting]) -> list[Waiting]:
-    """Removes from the queue, in order, the requests that fit one round: no symbol twice."""
-    taken: list[Waiting] = []
-    rest: list[Waiting] = []
-    used: set[int] = set()
-    for waiting in queue:
-        symbols = {int(symbol) for symbol in waiting.asked.bars["symbol"]}
-        same_session = not taken or waiting.asked.session_id == taken[0].asked.session_id
-        if same_session and not symbols & used:
-            taken.append(waiting)
-        else:
-            rest.append(waiting)
-        # Also those of a request that waits: a later bar must not overtake it.
-        used |= symbols
-    queue[:] = rest
-    return taken
+def _settle(done: asyncio.Future[T], result: T, error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is not None:
+        done.set_exception(error)
+    else:
+        done.set_result(result)
 
 
-def _merge(parts: list[Bars]) -> Bars:
-    bars = np.concatenate(parts)
-    return bars[np.lexsort((bars["symbol"], bars["ts"]))]
+def _too_late(waiting: Waiting) -> None:
+    detail = "no answer by the deadline; ask again with the same request id"
+    _fail([waiting], Refused(503, "Too late", detail, RETRY_AFTER_S, "deadline"))
 
 
-def _fail(batch: list[Waiting], error: Refused) -> None:
+def _fail(batch: Sequence[Waiting], error: Exception) -> None:
     for waiting in batch:
         if not waiting.done.done():
             waiting.done.set_exception(error)
+
+
+def vote_counts(output: RoundOutput, arrays: OutputArrays) -> dict[str, dict[str, int]]:
+    """How many decisions each agent gave each status: agent -> status -> count."""
+    return {
+        name: {status.name.lower(): int((arrays.status[:, k] == status).sum()) for status in Status}
+        for k, name in enumerate(output.agents)
+    }

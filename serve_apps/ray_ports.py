@@ -1,76 +1,188 @@
-"""The engine's agents and gate as Ray actors."""
+"""The rounds' agents and gate as Ray actors, called from the round's thread."""
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import ray
 import structlog
+from ray import ObjectRef
 from ray.actor import ActorHandle
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 
 from actors.contract import AgentSpec, Floats, Status
-from actors.ray_actors import NAMESPACE, agent_actor_name, gate_actor_name
-from serve_apps.engine import GateLost
+from actors.ray_actors import NAMESPACE, find_agent, gate_actor_name
+from data.records import RoundInput, SessionConfig
+from serve_apps.rounds import GateLost
 
 log = structlog.get_logger("coordinator")
 
-GATE_CALL_S = 10.0
+GATE_CALL_S = 5.0
+HEALTH_S = 30.0
+AGAIN_S = 0.1  # between two calls of an agent that failed, where a session waits for it
+INLINE_BYTES = 90_000  # Ray sends smaller arguments with the call
+SLICE = 500  # rounds that an agent reads at a time while it comes back
+NEAR = 64  # rounds behind, at most, of an agent that votes again: it reads them with its vote
+
+
+@dataclass
+class _Member:
+    """One agent as the rounds see it."""
+
+    spec: AgentSpec
+    handle: ActorHandle
+    step: str  # hash of its step function
+    missed: Status | None = None  # why it is left out; None while it is called
+    probe: ObjectRef | None = None
 
 
 class RayAgents:
-    """Calls all agents at once; what has not come by the deadline is late, what broke failed."""
+    """Calls all agents at once. What has not come by the deadline is late, what broke failed.
+
+    An agent that missed is left out and reads the log aside, so that it does not cost every round
+    its deadline; when it is near the present round it is called again. A historical session waits
+    for everybody: an agent that failed is called again until the deadline.
+    """
 
     def __init__(self, specs: Sequence[AgentSpec], cell: int) -> None:
-        self._handles: dict[str, ActorHandle] = {
-            spec.name: ray.get_actor(agent_actor_name(spec, cell), namespace=NAMESPACE)
-            for spec in specs
+        self.cell = cell
+        handles = {spec.name: find_agent(spec, cell) for spec in specs}
+        health = ray.get([h.health.remote() for h in handles.values()], timeout=HEALTH_S)
+        self._members = {
+            spec.name: _Member(spec, handles[spec.name], str(said["step"]))
+            for spec, said in zip(specs, health, strict=True)
+        }
+        self._versions = {name: member.step for name, member in self._members.items()}
+
+    def versions(self) -> dict[str, str]:
+        """See serve_apps.rounds.Agents."""
+        return self._versions
+
+    def out(self) -> dict[str, str]:
+        """The agents that are left out now, and why."""
+        return {
+            name: member.missed.name.lower()
+            for name, member in self._members.items()
+            if member.missed is not None
         }
 
-    async def votes(self, payload: bytes, deadline_s: float) -> Mapping[str, Floats | Status]:
-        """See serve_apps.engine.Agents."""
-        tasks = {
-            name: asyncio.ensure_future(_result(handle.vote.remote(payload)))
-            for name, handle in self._handles.items()
+    def switch(self, name: str, actor: ActorHandle, step: str) -> None:
+        """From the next round on ``actor`` is the agent ``name``."""
+        member = self._members[name]
+        self._members[name] = _Member(member.spec, actor, step)
+        self._versions = {**self._versions, name: step}
+
+    def handles(self) -> dict[str, ActorHandle]:
+        """The actors that are called now."""
+        return {n: m.handle for n, m in self._members.items() if m.missed is None}
+
+    def votes(
+        self, given: RoundInput, payload: bytes, config: SessionConfig
+    ) -> Mapping[str, Floats | Status]:
+        """See serve_apps.rounds.Agents."""
+        patient = config.mode == "historical"
+        deadline = time.monotonic() + config.vote_deadline_s
+        if not patient:
+            self.look_after(given.session_id, given.round)
+        argument = payload if len(payload) < INLINE_BYTES else ray.put(payload)
+        outs: dict[str, Floats | Status] = {}
+        calls: dict[str, ObjectRef] = {}
+        for name, member in self._members.items():
+            if member.missed is not None and not patient:
+                outs[name] = member.missed
+            else:
+                calls[name] = member.handle.vote.remote(argument)
+        outs.update(self._gather(calls, deadline))
+        while patient and time.monotonic() + AGAIN_S < deadline:
+            failed = [name for name, out in outs.items() if out is Status.FAILED]
+            if not failed:
+                break
+            time.sleep(AGAIN_S)
+            again = {name: self._members[name].handle.vote.remote(argument) for name in failed}
+            outs.update(self._gather(again, deadline))
+        for name in calls:
+            out = outs[name]
+            if isinstance(out, Status) and not patient:
+                self._members[name].missed = out
+        return outs
+
+    @staticmethod
+    def _gather(calls: Mapping[str, ObjectRef], deadline: float) -> dict[str, Floats | Status]:
+        left = max(0.0, deadline - time.monotonic())
+        try:
+            answers = ray.get(list(calls.values()), timeout=left)
+            return dict(zip(calls, answers, strict=True))
+        except RayError:
+            pass  # Somebody is late or broke: looked at one by one. What did arrive counts.
+        left = max(0.0, deadline - time.monotonic())
+        ready, _ = ray.wait(list(calls.values()), num_returns=len(calls), timeout=left)
+        arrived = set(ready)
+        return {
+            name: _answer(name, reference) if reference in arrived else _late(name)
+            for name, reference in calls.items()
         }
-        await asyncio.wait(tasks.values(), timeout=deadline_s)
-        return {name: _vote(name, task) for name, task in tasks.items()}
+
+    def look_after(self, session_id: str, number: int) -> None:
+        """One look at each agent that is left out; never waits."""
+        for name, member in self._members.items():
+            if member.missed is None:
+                continue
+            if member.probe is None:
+                member.probe = member.handle.catch_up.remote(self.cell, session_id, SLICE)
+                continue
+            ready, _ = ray.wait([member.probe], timeout=0)
+            if not ready:
+                continue
+            reached = _round_of(name, member.probe)
+            member.probe = None
+            if reached is not None and number - reached <= NEAR:
+                member.missed = None
+                log.warning("agent is back", agent=name, round=number, reached=reached)
 
 
-async def _result(reference: ray.ObjectRef) -> Floats:
-    return await reference
+def _round_of(name: str, probe: ObjectRef) -> int | None:
+    try:
+        return int(ray.get(probe, timeout=0))
+    except RayError as error:
+        log.warning("agent does not come back yet", agent=name, error=_first_line(error))
+        return None
 
 
-def _vote(name: str, task: asyncio.Task[Floats]) -> Floats | Status:
-    if not task.done():
-        task.cancel()
-        log.warning("agent is late", agent=name)
-        return Status.LATE
-    error = task.exception()
-    if error is None:
-        return task.result()
-    if not isinstance(error, RayError):
-        raise error
-    log.error("agent failed", agent=name, error=str(error).splitlines()[0])
-    return Status.FAILED
+def _late(name: str) -> Status:
+    log.warning("agent is late", agent=name)
+    return Status.LATE
+
+
+def _answer(name: str, reference: ObjectRef) -> Floats | Status:
+    try:
+        answer: Floats = ray.get(reference, timeout=0)
+    except GetTimeoutError:
+        return _late(name)
+    except RayError as error:
+        log.error("agent failed", agent=name, error=_first_line(error))
+        return Status.FAILED
+    return answer
 
 
 class RayGate:
     """Calls the gate once; a lost call is never sent again by Ray."""
 
     def __init__(self, cell: int) -> None:
-        self._handle = ray.get_actor(gate_actor_name(cell), namespace=NAMESPACE)
+        self.handle = ray.get_actor(gate_actor_name(cell), namespace=NAMESPACE)
 
-    async def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
-        """See serve_apps.engine.GatePort."""
-        reference = self._handle.judge.remote(pooled, input_seq, input_hash)
+    def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
+        """See serve_apps.rounds.GatePort."""
         try:
-            return await asyncio.wait_for(_bytes(reference), GATE_CALL_S)
-        except (RayError, TimeoutError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise GateLost(reason) from error
+            answer: bytes = ray.get(
+                self.handle.judge.remote(pooled, input_seq, input_hash), timeout=GATE_CALL_S
+            )
+        except RayError as error:
+            raise GateLost(_first_line(error)) from error
+        return answer
 
 
-async def _bytes(reference: ray.ObjectRef) -> bytes:
-    return await reference
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

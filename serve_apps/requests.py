@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actors.checks import Code, Verdict
 from data.bars import BAR, UNKNOWN, Bars
 from data.door import flaw_of_prices
 from data.money import INT64_MAX, from_ticks, to_ticks
 from data.records import RoundOutput, SessionConfig
+from data.round_output import OutputArrays
 from serve_apps.wire import BarIn, DecideRequest, DecideResponse, Refused, VerdictOut
 
 # Ticks, lots or trades. A larger bar would overflow in the gate, after its input was logged: the
@@ -32,6 +34,27 @@ class Asked:
     bars: Bars
     bar_hashes: tuple[bytes, ...]
     locked: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The recorded decisions for a request: its bars are these rows of the output."""
+
+    output: RoundOutput
+    arrays: OutputArrays
+    rows: NDArray[np.int64]
+
+
+def rows_of(output: RoundOutput, keys: Sequence[tuple[int, int]]) -> Answer:
+    """The answer made of those (symbol, ts) that the output decides."""
+    arrays = output.arrays()
+    found = {
+        key: i
+        for i, key in enumerate(
+            zip(arrays.table["symbol"].tolist(), arrays.table["ts"].tolist(), strict=True)
+        )
+    }
+    return Answer(output, arrays, np.array([found[key] for key in keys if key in found], np.int64))
 
 
 def parse(request: DecideRequest, body: bytes, config: SessionConfig) -> Asked:
@@ -102,32 +125,28 @@ def _row(bar: BarIn, numbers: dict[str, int], tick: Decimal) -> tuple[int, ...]:
     )
 
 
-def respond(
-    config: SessionConfig,
-    request_id: str,
-    keys: Sequence[tuple[int, int]],
-    outputs: Sequence[RoundOutput],
-) -> DecideResponse:
-    """The answer for the decisions ``keys`` = (symbol, ts), all found in ``outputs``."""
+def respond(config: SessionConfig, request_id: str, answers: Sequence[Answer]) -> DecideResponse:
+    """The answer to a request, in (ts, symbol) order."""
     tick = Decimal(config.tick)
-    found = {(d.symbol, d.ts): d for output in outputs for d in output.decisions}
+    decided = [row for answer in answers for row in answer.arrays.table[answer.rows]]
+    decided.sort(key=lambda row: (row["ts"], row["symbol"]))
     verdicts = [
         VerdictOut(
-            symbol=config.symbols[decision.symbol],
-            ts=decision.ts,
-            p=decision.p,
-            dissent=decision.dissent,
-            agents_awake=decision.agents_awake,
-            verdict=Verdict(decision.verdict).name.lower(),
-            code=Code(decision.code).name.lower(),
-            side=decision.side,
-            lots=decision.lots,
-            limit=str(from_ticks(decision.limit_ticks, tick)),
-            net_lots=decision.net_lots,
+            symbol=config.symbols[int(row["symbol"])],
+            ts=int(row["ts"]),
+            p=row["p"].tolist(),
+            dissent=float(row["dissent"]),
+            agents_awake=int(row["agents_awake"]),
+            verdict=Verdict(int(row["verdict"])).name.lower(),
+            code=Code(int(row["code"])).name.lower(),
+            side=int(row["side"]),
+            lots=int(row["lots"]),
+            limit=str(from_ticks(int(row["limit_ticks"]), tick)),
+            net_lots=int(row["net_lots"]),
         )
-        for decision in (found[key] for key in keys)
+        for row in decided
     ]
-    last = outputs[-1]
+    last = answers[-1].output
     names = [*last.agents, EQUAL_WEIGHTS]
     return DecideResponse(
         session_id=config.session_id,

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from actors.contract import STATUS, AgentSpec, Floats, Status
+from actors.contract import OUT_FIXED, STATUS, AgentSpec, Floats, Status
 from actors.judge import UNMEASURED
 from actors.pool import PooledRound, PoolParams, PoolState, pool_round
+from actors.pool_state import OPEN, OPEN_TS, STEPS, WAITED
 from actors.voting import is_sound, take_answer, without_answer
 from actors.vpin_hft import SPEC as VPIN
 from actors.vpin_hft import TOXICITY_COLUMN
 from data.bars import Bars
 from data.records import (
-    Decision,
     RoundInput,
     RoundOutput,
     SessionConfig,
     input_decoder,
     output_decoder,
-    rows_to_bars,
 )
 from data.round_log import LoggedRound
+from data.round_output import DECISION
+
+# Columns of the window record: name -> array of PoolArrays, over the symbols inside.
+_ENTRIES = {
+    "state": "entry",
+    "close": "entry_close",
+    "sigma": "entry_sigma",
+    "bars": "entry_bars",
+    "outcome": "entry_outcome",
+    "awake": "entry_awake",
+    "p": "entry_p",
+    "pool": "entry_pool",
+}
 
 
 class LogMismatch(RuntimeError):
@@ -35,6 +49,7 @@ class SessionState:
     def __init__(self, config: SessionConfig, agents: Sequence[AgentSpec]) -> None:
         self.config = config
         self.agents = tuple(agents)
+        self._vpin = [spec.name for spec in self.agents].index(VPIN.name)
         self.params = PoolParams(**config.pool)
         self.pool = PoolState.fresh(len(agents), len(config.symbols), self.params)
         self.last_ts = np.zeros(len(config.symbols), np.int64)
@@ -45,21 +60,18 @@ class SessionState:
         in_force = int(bars["ts"].min()) >= self.config.models_from
         return dict(self.config.models) if in_force else {}
 
-    def pool_votes(self, given: RoundInput, outs: dict[str, Floats | Status]) -> RoundOutput:
+    def pool_votes(self, given: RoundInput, outs: Mapping[str, Floats | Status]) -> RoundOutput:
         """Pools what the agents answered; a Status in place of votes says why there are none.
 
         The result has neutral verdicts: the gate fills them.
         """
-        bars = rows_to_bars(given.bars)
+        bars = given.rows()
+        count, widths = len(bars), [len(spec.evidence) for spec in self.agents]
         # A vote that is no forecast never enters, and never stops the round.
-        outs = {spec.name: _sound(outs[spec.name], len(bars), spec) for spec in self.agents}
-        votes, status, reason = self._pack(outs, len(bars))
+        sound = [_sound(outs[spec.name], count, spec) for spec in self.agents]
+        votes, status, reason = self._pack(sound, count)
         pooled = pool_round(self.params, self.pool, bars, votes, status)
         self._advance(bars, given.round)
-        decisions = [
-            self._decision(bars[i], i, votes, status, reason, outs, pooled)
-            for i in range(len(bars))
-        ]
         return RoundOutput(
             session_id=given.session_id,
             cell=given.cell,
@@ -67,15 +79,20 @@ class SessionState:
             epoch=0,
             clock_ns=given.clock_ns,
             agents=[spec.name for spec in self.agents],
-            decisions=decisions,
-            weights=[float(w) for w in pooled.weights],
+            widths=widths,
+            table=_table(bars, pooled, _toxicity(sound[self._vpin], count)).tobytes(),
+            votes=votes.tobytes(),
+            status=status.astype(np.uint8).tobytes(),
+            reason=reason.astype(np.uint8).tobytes(),
+            evidence=_evidence(sound, count, widths).tobytes(),
+            weights=pooled.weights.tolist(),
             stepped=bool(pooled.stepped),
-            window=self.pool.summary(),
+            window=window_record(self.pool),
         )
 
     def skip(self, given: RoundInput) -> None:
         """Advances over a round that was closed as aborted: its bars count, its votes do not."""
-        absent: dict[str, Floats | Status] = {spec.name: Status.FAILED for spec in self.agents}
+        absent = {spec.name: Status.FAILED for spec in self.agents}
         self.pool_votes(given, absent)
 
     def replay(self, rounds: Iterable[LoggedRound]) -> LoggedRound | None:
@@ -91,12 +108,11 @@ class SessionState:
                 self.skip(given)
                 continue
             output = output_decoder.decode(logged.output)
-            bars = rows_to_bars(given.bars)
-            votes = np.array([d.votes for d in output.decisions])
-            status = np.array([d.status for d in output.decisions], np.int64)
-            pooled = pool_round(self.params, self.pool, bars, votes, status)
+            bars, arrays = given.rows(), output.arrays()
+            status = arrays.status.astype(np.int64)
+            pooled = pool_round(self.params, self.pool, bars, arrays.votes.copy(), status)
             self._advance(bars, given.round)
-            if [float(w) for w in pooled.weights] != output.weights:
+            if pooled.weights.tolist() != output.weights:
                 raise LogMismatch(f"round {given.round}: recorded weights are not the log's")
         return None
 
@@ -105,63 +121,59 @@ class SessionState:
         self.last_round = number
 
     def _pack(
-        self, outs: dict[str, Floats | Status], count: int
+        self, outs: Sequence[Floats | Status], count: int
     ) -> tuple[Floats, np.ndarray, np.ndarray]:
         votes = np.zeros((count, len(self.agents), 3))
         status = np.zeros((count, len(self.agents)), np.int64)
         reason = np.zeros((count, len(self.agents)), np.int64)
-        for k, spec in enumerate(self.agents):
-            out = outs[spec.name]
+        for k, out in enumerate(outs):
             if isinstance(out, Status):
                 without_answer(int(out), count, k, votes, status, reason)
             else:
                 take_answer(out, count, 0, k, votes, status, reason)
         return votes, status, reason
 
-    def _decision(
-        self,
-        bar: np.void,
-        i: int,
-        votes: Floats,
-        status: np.ndarray,
-        reason: np.ndarray,
-        outs: dict[str, Floats | Status],
-        pooled: PooledRound,
-    ) -> Decision:
-        evidence: list[list[float]] = []
-        for spec in self.agents:
-            out = outs[spec.name]
-            fixed = spec.out_width - len(spec.evidence)
-            evidence.append([] if isinstance(out, Status) else out[i, fixed:].tolist())
-        vpin = outs[VPIN.name]
-        toxicity = UNMEASURED
-        if not isinstance(vpin, Status) and vpin[i, STATUS] == Status.VOTED:
-            toxicity = float(vpin[i, TOXICITY_COLUMN])
-        return Decision(
-            symbol=int(bar["symbol"]),
-            ts=int(bar["ts"]),
-            close=int(bar["close"]),
-            volume=int(bar["volume"]),
-            votes=votes[i].tolist(),
-            status=status[i].tolist(),
-            reason=reason[i].tolist(),
-            evidence=evidence,
-            p=pooled.p[i].tolist(),
-            dissent=float(pooled.dissent[i]),
-            sigma=float(pooled.sigma[i]),
-            agents_awake=int(pooled.agents_awake[i]),
-            awake_weight=float(pooled.awake_weight[i]),
-            toxicity=toxicity,
-            verdict=0,
-            code=0,
-            side=0,
-            lots=0,
-            target_lots=0,
-            limit_ticks=0,
-            net_lots=0,
-            bid=int(bar["bid"]),
-            ask=int(bar["ask"]),
-        )
+
+def _table(bars: Bars, pooled: PooledRound, toxicity: Floats) -> NDArray[np.void]:
+    table = np.zeros(len(bars), DECISION)
+    for name in ("symbol", "ts", "close", "volume", "bid", "ask"):
+        table[name] = bars[name]
+    for name in ("p", "dissent", "sigma", "agents_awake", "awake_weight"):
+        table[name] = getattr(pooled, name)
+    table["toxicity"] = toxicity
+    return table
+
+
+def _toxicity(vpin: Floats | Status, count: int) -> Floats:
+    if isinstance(vpin, Status):
+        return np.full(count, UNMEASURED)
+    return np.where(vpin[:, STATUS] == Status.VOTED, vpin[:, TOXICITY_COLUMN], UNMEASURED)
+
+
+def _evidence(outs: Sequence[Floats | Status], count: int, widths: Sequence[int]) -> Floats:
+    """Side by side, (count, sum of widths); zeros for an agent that gave no answer."""
+    parts = [
+        np.zeros((count, width)) if isinstance(out, Status) else out[:, OUT_FIXED:]
+        for out, width in zip(outs, widths, strict=True)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def window_record(pool: PoolState) -> dict[str, Any]:
+    """The open window, its arrays packed over the symbols that are in it."""
+    arrays, window = pool.arrays, pool.arrays.window
+    inside = np.flatnonzero(arrays.entry)
+    record: dict[str, Any] = {
+        "open": bool(window[OPEN]),
+        "ts": int(window[OPEN_TS]),
+        "waited": int(window[WAITED]),
+        "steps": int(window[STEPS]),
+        "outcomes": arrays.outcomes.tobytes(),
+        "symbols": inside.tobytes(),
+    }
+    for name, column in _ENTRIES.items():
+        record[name] = getattr(arrays, column)[inside].tobytes()
+    return record
 
 
 def _sound(out: Floats | Status, count: int, spec: AgentSpec) -> Floats | Status:

@@ -70,15 +70,25 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     detail: str
     type: str = "about:blank"
+    code: str = ""  # a stable reason, in snake case
 
 
 class Refused(Exception):
     """A request that is answered with a Problem."""
 
-    def __init__(self, status: int, title: str, detail: str, retry_after: int = 0) -> None:
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        retry_after: int = 0,
+        code: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(detail)
-        self.problem = Problem(title=title, status=status, detail=detail)
+        self.problem = Problem(title=title, status=status, detail=detail, code=code)
         self.retry_after = retry_after
+        self.headers = headers or {}
 
 
 request_decoder = msgspec.json.Decoder(DecideRequest)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -30,7 +31,7 @@ from starlette.routing import Route
 from actors import strategy_optimization
 from actors.contract import AgentSpec, Floats, Status
 from actors.costs import CostModel
-from actors.gate import Gate, GateClosed
+from actors.gate import Gate, GateClosed, judged_decoder
 from actors.limits import RiskLimits
 from actors.registry import AGENTS
 from actors.voter import Voter
@@ -50,14 +51,26 @@ from data.cache import RecentBars
 from data.feed import Feed
 from data.journal import GENESIS, cell_chain, head, read_chain, record_hash
 from data.money import from_ticks
-from data.records import Decision, RoundOutput, SessionConfig, encode
+from data.records import (
+    Decision,
+    RoundInput,
+    RoundOutput,
+    SessionConfig,
+    encode,
+    input_decoder,
+    output_decoder,
+    rows_to_bars,
+)
 from data.round_log import LoggedRound
+from data.round_output import packed_decisions
 from data.sessions import load_model, save_model, save_session
 from data.store import connect
 from serve_apps.client import CoordinatorClient
 from serve_apps.coordinator import Coordinator, Decider
-from serve_apps.engine import Engine, GateLost
+from serve_apps.decision_log import DecisionLog
+from serve_apps.engine import Engine
 from serve_apps.round_store import RoundStore
+from serve_apps.rounds import GateLost, Rounds
 from serve_apps.wire import BarIn, DecideRequest, DecideResponse
 
 DAY_NS = 86_400_000_000_000
@@ -259,7 +272,8 @@ def forecast(
         RoundOutput(
             session_id=config.session_id, cell=CELL, round=number, epoch=0,
             clock_ns=int(bars["ts"].max()), agents=[spec.name for spec in AGENTS],
-            decisions=decisions, weights=[1 / 12] * 6 + [0.5], stepped=False, window={},
+            widths=[0] * 6, **packed_decisions(decisions, [0] * 6),
+            weights=[1 / 12] * 6 + [0.5], stepped=False, window={},
         )
     )  # fmt: skip
 
@@ -268,8 +282,9 @@ def judge(house: House, gate: Gate, pooled: bytes) -> list[Decision]:
     """One judgement at the chain's present head."""
     with house.connect() as connection:
         last = head(connection, cell_chain(gate.cell))
-    payload = gate.judge(pooled, last.seq, last.hash)
-    return msgspec.json.decode(payload, type=RoundOutput).decisions
+    judged = judged_decoder.decode(gate.judge(pooled, last.seq, last.hash))
+    output = output_decoder.decode(pooled)
+    return msgspec.structs.replace(output, table=judged.table).decisions
 
 
 def open_gate(house: House, holder: str = "test") -> Gate:
@@ -297,8 +312,8 @@ class TableLog:
         return load_model(self.connection, model_id)
 
 
-class Crash(BaseException):
-    """The process dies here: no handler of ours may catch it."""
+class Crash(SystemExit):
+    """The process dies here: no handler of ours may catch it, and its thread ends in silence."""
 
 
 class Voters:
@@ -310,7 +325,7 @@ class Voters:
         self.voters = {spec.name: Voter(spec, log) for spec in specs}
         self.faults: dict[str, Status] = {}
         self.crash_next = False
-        self.hold: asyncio.Event | None = None
+        self.hold: threading.Event | None = None
         self.payloads: list[bytes] = []
 
     def kill(self, name: str) -> None:
@@ -318,10 +333,16 @@ class Voters:
         (spec,) = [spec for spec in self._specs if spec.name == name]
         self.voters[name] = Voter(spec, self._log)
 
-    async def votes(self, payload: bytes, deadline_s: float) -> Mapping[str, Floats | Status]:
-        """See serve_apps.engine.Agents."""
+    def versions(self) -> dict[str, str]:
+        """See serve_apps.rounds.Agents."""
+        return {}
+
+    def votes(
+        self, given: RoundInput, payload: bytes, config: SessionConfig
+    ) -> Mapping[str, Floats | Status]:
+        """See serve_apps.rounds.Agents."""
         if self.hold is not None:
-            await self.hold.wait()
+            assert self.hold.wait(20)
         if self.crash_next:
             raise Crash
         self.payloads.append(payload)
@@ -333,18 +354,18 @@ class Voters:
 
 @dataclass
 class GateInProcess:
-    """The engine's GatePort. What breaks a gate reaches the engine as a lost call, as from Ray."""
+    """The rounds' GatePort. What breaks a gate reaches the engine as a lost call, as from Ray."""
 
     gate: Gate
     lose_next: bool = False  # the answer is lost after the commit
     calls: int = 0
     errors: list[BaseException] = field(default_factory=list)
 
-    async def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
-        """See serve_apps.engine.GatePort."""
+    def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
+        """See serve_apps.rounds.GatePort."""
         self.calls += 1
         try:
-            answer = await asyncio.to_thread(self.gate.judge, pooled, input_seq, input_hash)
+            answer = self.gate.judge(pooled, input_seq, input_hash)
         except (psycopg.Error, GateClosed) as error:
             self.errors.append(error)
             raise GateLost(str(error)) from error
@@ -362,37 +383,36 @@ class Cell:
         house: House,
         voters: Voters,
         gate: GateInProcess,
-        clock_ns: Callable[[], int] | None = None,
+        clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._url = house.roles.coordinator
         self.store = RoundStore(self._url, CELL)
-        clock = {} if clock_ns is None else {"clock_ns": clock_ns}
-        self.engine = Engine(
-            CELL, AGENTS, self.store, voters, gate, self._history, self._last, **clock
+        self.log = DecisionLog(self._url, CELL)
+        stopping = threading.Event()
+        self.rounds = Rounds(
+            CELL, AGENTS, self.store, voters, gate, self._history, self._last, clock_ns, stopping
         )
+        self.engine = Engine(self.rounds, stopping)
+        self.decider = Decider(self.engine, self.log)
 
-    async def _history(self, session_id: str) -> list[LoggedRound]:
+    def _history(self, session_id: str) -> Iterator[LoggedRound]:
         with connect(self._url, name="test-history") as connection:
-            return list(round_log.rounds(connection, CELL, session_id))
+            yield from round_log.rounds(connection, CELL, session_id)
 
-    async def _last(self) -> tuple[int, str] | None:
+    def _last(self) -> tuple[int, str] | None:
         with connect(self._url, name="test-last") as connection:
             return round_log.last_round(connection, CELL)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Engine]:
-        """The engine, started, its loop running; both end with the block."""
+        """The engine, started, its thread running; both end with the block."""
         try:
             await self.engine.start()
-            loop = asyncio.create_task(self.engine.run())
-            try:
-                yield self.engine
-            finally:
-                loop.cancel()
-                with suppress(asyncio.CancelledError, Crash):
-                    await loop
+            yield self.engine
         finally:
-            await (await self.store.connection()).close()
+            await self.engine.stop()
+            self.store.close()
+            await self.log.close()
 
 
 def request_body(
@@ -432,7 +452,7 @@ class HostedCoordinator(Coordinator):
 
     def __init__(self, cell: Cell) -> None:
         self._engine = cell.engine
-        self._decider = Decider(cell.engine, cell.store)
+        self._decider = cell.decider
         self._last_round = cell._last  # type: ignore[method-assign]
 
 
@@ -526,15 +546,30 @@ def run_session(
 Edit = Callable[[dict[str, Any]], Any]
 
 
+def forged(kind: str, payload: bytes, edit: Edit) -> bytes:
+    """The payload after ``edit`` of its plain fields; bars are rows of integers there."""
+    if kind == "output":
+        body = output_decoder.decode(payload).readable()
+        edit(body)
+        return encode(RoundOutput.from_readable(body))
+    if kind == "input":
+        body = msgspec.to_builtins(input_decoder.decode(payload))
+        body["bars"] = [list(row) for row in input_decoder.decode(payload).rows().tolist()]
+        edit(body)
+        body["bars"] = rows_to_bars(body["bars"]).tobytes()
+        return msgspec.msgpack.encode(body)
+    body = msgspec.json.decode(payload)
+    edit(body)
+    return msgspec.json.encode(body)
+
+
 def rechain(link: psycopg.Connection, chain: str, seq: int, edit: Edit) -> None:
     """Edits the payload of one record and gives it and all that follow new hashes."""
     before, identities, records = GENESIS, [], []
     for record in list(read_chain(link, chain)):
         payload = record.payload
         if record.seq == seq:
-            body = msgspec.json.decode(payload)
-            edit(body)
-            payload = msgspec.json.encode(body)
+            payload = forged(record.kind, payload, edit)
         digest = record_hash(
             before, chain, record.seq, record.kind, record.session_id, record.ts,
             record.written_ns, record.seen, payload,

@@ -24,16 +24,12 @@ from cloud_trader.account_records import (
     RefusedEntry,
 )
 from data import round_log
+from data.bars import Bars
 from data.door import Quarantined
 from data.journal import OPERATIONS, account_chain, read_chain
 from data.money import from_micro, from_ticks
-from data.records import (
-    Decision,
-    SessionConfig,
-    input_decoder,
-    output_decoder,
-    rows_to_bars,
-)
+from data.records import SessionConfig, input_decoder, output_decoder
+from data.round_output import OutputArrays
 from tuning.benchmark import RULE, buy_and_hold
 from tuning.cost_breakdown import split_fills
 from tuning.session_result import (
@@ -67,18 +63,19 @@ def read_session(
     """The session's result; ValueError when it has no closed round."""
     ts: list[int] = []
     weights: list[list[float]] = []
-    decisions: list[Decision] = []
+    decided: list[OutputArrays] = []
     epochs: list[EpochRow] = []
-    rows: list[list[int]] = []
+    parts: list[Bars] = []
     for logged in round_log.rounds(connection, config.cell, config.session_id):
-        rows.extend(input_decoder.decode(logged.input).bars)
+        parts.append(input_decoder.decode(logged.input).rows())
         if logged.kind != "output" or logged.output is None:
             continue
         output = output_decoder.decode(logged.output)
-        moment = max(decision.ts for decision in output.decisions)
+        arrays = output.arrays()
+        moment = int(arrays.table["ts"].max())
         ts.append(moment)
         weights.append(output.weights)
-        decisions.extend(output.decisions)
+        decided.append(arrays)
         agents = output.agents
         if not epochs or epochs[-1].epoch != output.epoch:
             cause = "session start" if not epochs else "the gate was restarted"
@@ -87,7 +84,7 @@ def read_session(
         raise ValueError(f"session {config.session_id} has no closed round")
     account = _read_account(connection, config)
     halted_at, reason = _halt(connection, config)
-    bars, costs = rows_to_bars(rows), CostModel(**config.costs)
+    bars, costs = np.concatenate(parts), CostModel(**config.costs)
     tick = Decimal(config.tick)
     moments, held = buy_and_hold(
         bars,
@@ -109,15 +106,15 @@ def read_session(
         equity_micro=np.array([account.equity.get(t, config.opening_micro) for t in ts], np.int64),
         buy_and_hold_micro=np.array([curve[t] for t in ts], np.int64),
         weights=np.array(weights),
-        **_decision_arrays(decisions),
+        **_decision_arrays(decided),
         orders=tuple(account.orders),
         fills=tuple(split_fills(account.fills, bars, config.symbols, costs, tick)),
         quarantined=tuple(QuarantinedRow(q.when, q.symbol, q.flaw.value) for q in quarantined),
         epochs=tuple(epochs),
         halted_at=halted_at,
         halt_reason=reason,
-        late_votes=sum(d.status.count(int(Status.LATE)) for d in decisions),
-        bars=len(rows),
+        late_votes=sum(int((part.status == Status.LATE).sum()) for part in decided),
+        bars=len(bars),
         wall_seconds=wall_seconds,
         pss_mb=pss_mb,
         currency=config.currency,
@@ -126,17 +123,18 @@ def read_session(
     )
 
 
-def _decision_arrays(decisions: list[Decision]) -> dict[str, Any]:
+def _decision_arrays(decided: list[OutputArrays]) -> dict[str, Any]:
+    table = np.concatenate([part.table for part in decided])
     return {
-        "d_ts": np.array([d.ts for d in decisions], np.int64),
-        "d_symbol": np.array([d.symbol for d in decisions], np.int64),
-        "d_close": np.array([d.close for d in decisions], np.int64),
-        "d_p": np.array([d.p for d in decisions]),
-        "d_votes": np.array([d.votes for d in decisions]),
-        "d_status": np.array([d.status for d in decisions], np.int64),
-        "d_reason": np.array([d.reason for d in decisions], np.int64),
-        "d_verdict": np.array([d.verdict for d in decisions], np.int64),
-        "d_code": np.array([d.code for d in decisions], np.int64),
+        "d_ts": table["ts"],
+        "d_symbol": table["symbol"],
+        "d_close": table["close"],
+        "d_p": table["p"],
+        "d_votes": np.concatenate([part.votes for part in decided]),
+        "d_status": np.concatenate([part.status for part in decided]).astype(np.int64),
+        "d_reason": np.concatenate([part.reason for part in decided]).astype(np.int64),
+        "d_verdict": table["verdict"],
+        "d_code": table["code"],
     }
 
 

@@ -43,7 +43,6 @@ from data.records import (
     SessionConfig,
     input_decoder,
     output_decoder,
-    rows_to_bars,
 )
 from data.sessions import load_model
 from tuning.backtest_result import Result
@@ -120,7 +119,7 @@ def session_backtest(
         news=[item for given in inputs for item in given.news],
         keep=EVERYTHING,
     )
-    bars = np.concatenate([rows_to_bars(given.bars) for given in inputs])
+    bars = np.concatenate([given.rows() for given in inputs])
     return backtest(bars, params, recorded_limits(config.limits), CostModel(**config.costs))
 
 
@@ -132,7 +131,7 @@ def _recorded(connection: psycopg.Connection, config: SessionConfig) -> Recorded
             outputs.append(output_decoder.decode(logged.output))
     if not inputs:
         raise NotComparable(f"session {config.session_id} has no closed round")
-    stamps = [{row[0] for row in given.bars} for given in inputs]
+    stamps = [set(given.rows()["ts"].tolist()) for given in inputs]
     moments = [given.ts for given in inputs]
     plain = all(len(ts) == 1 for ts in stamps) and all(a < b for a, b in pairwise(moments))
     if config.mode != "historical" or not plain:
@@ -151,14 +150,15 @@ def _compare_rounds(
         where = f"round {output.round}"
         weights = result.kept.weights[number].tolist()
         compare(f"{where}, weights", output.weights, weights, exact=True)
-        for i, decision in enumerate(output.decisions):
+        decisions = output.decisions
+        for i, decision in enumerate(decisions):
             name = config.symbols[decision.symbol]
             theirs = msgspec.to_builtins(decision)
             ours = decision_of(result, first + i)
             compare(f"{where}, {name}", {key: theirs[key] for key in ours}, ours, exact=True)
-        first += len(output.decisions)
+        first += len(decisions)
         counts.rounds += 1
-        counts.decisions += len(output.decisions)
+        counts.decisions += len(decisions)
 
 
 def decision_of(result: Result, d: int) -> dict[str, Any]:

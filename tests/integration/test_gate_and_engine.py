@@ -8,6 +8,7 @@ Every disturbed history is compared with an undisturbed one over the same bars, 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -37,19 +38,18 @@ from support import (
 
 from actors.checks import Code, Verdict
 from actors.contract import Status
-from actors.gate import Gate
+from actors.gate import Gate, judged_decoder
 from actors.registry import AGENTS
 from cloud_trader.control import EVERYWHERE, set_state
 from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.home import Home
 from data.bars import Bars
-from data.records import RoundOutput, output_decoder
+from data.records import RoundOutput, encode, input_decoder, output_decoder
 from data.round_log import rounds
-from serve_apps import engine as engine_module
 from serve_apps.coordinator import Decider
-from serve_apps.engine import QUEUE_LIMIT
 from serve_apps.requests import parse
-from serve_apps.session_state import UNMEASURED, LogMismatch, rebuild
+from serve_apps.round_queue import QUEUE_LIMIT
+from serve_apps.session_state import UNMEASURED, LogMismatch, rebuild, window_record
 from serve_apps.wire import DecideResponse, Refused, request_decoder
 
 pytestmark = pytest.mark.integration
@@ -92,8 +92,8 @@ class Bench:
 
         async def main() -> None:
             cell = self.cell()
-            async with cell.running() as engine:
-                await work(cell, Decider(engine, cell.store))
+            async with cell.running():
+                await work(cell, cell.decider)
 
         with self.account:
             asyncio.run(main())
@@ -181,7 +181,7 @@ def test_the_state_rebuilt_from_the_log_has_the_same_bits(calm: Bench) -> None:
     step, _ = rebuild(calm.config, AGENTS, logged[:60])
     assert step.replay(logged[60:]) is None
     assert step.pool.to_bytes() == whole.pool.to_bytes()
-    assert whole.pool.summary() == calm.outputs()[-1].window
+    assert window_record(whole.pool) == calm.outputs()[-1].window
     assert whole.last_ts.tolist() == [int(BARS[WARM + 19]["ts"][0])] * 2
 
 
@@ -195,7 +195,7 @@ def test_a_tampered_weight_is_not_believed(calm: Bench) -> None:
     weights = [*output.weights]
     weights[0] = float(np.nextafter(weights[0], 1))
     forged = msgspec.structs.replace(output, weights=weights)
-    logged[victim] = replace(logged[victim], output=msgspec.json.encode(forged))
+    logged[victim] = replace(logged[victim], output=encode(forged))
     with pytest.raises(LogMismatch, match=f"round {victim + 1}"):
         rebuild(calm.config, AGENTS, logged)
 
@@ -328,7 +328,7 @@ def test_overload_is_refused_with_503_and_passes(house: House) -> None:
 
     async def work(_: Cell, decider: Decider) -> None:
         await decider.decide(request_body(bench.config, bars[:1], "opening"))
-        bench.voters.hold = asyncio.Event()
+        bench.voters.hold = threading.Event()
         bodies = [request_body(bench.config, bars[i : i + 1], f"r{i}") for i in range(1, len(bars))]
         running = asyncio.create_task(decider.decide(bodies[0]))
         await asyncio.sleep(0.2)
@@ -409,8 +409,8 @@ def test_a_round_cut_by_a_crash_is_completed_with_the_same_bits(calm: Bench, hou
 
     async def until_crash(bars: list[Bars]) -> None:
         cell = bench.cell()
-        async with cell.running() as engine:
-            decider = Decider(engine, cell.store)
+        async with cell.running():
+            decider = cell.decider
             await bench.feed(decider, bars[:-1])
             bench.voters.crash_next = True
             call = asyncio.create_task(decider.decide(request_body(bench.config, bars[-1])))
@@ -424,15 +424,15 @@ def test_a_round_cut_by_a_crash_is_completed_with_the_same_bits(calm: Bench, hou
             await until_crash(BARS[first:last])
             assert bench.count("round_input") == bench.count("round_output") + 1
             cell = bench.cell()
-            async with cell.running() as engine:
+            async with cell.running():
                 assert bench.count("round_input") == bench.count("round_output") == last
                 # The request whose answer was lost is answered from the log.
-                decider = Decider(engine, cell.store)
+                decider = cell.decider
                 answer = await decider.decide(request_body(bench.config, BARS[last - 1]))
                 assert answer.round == last
         cell = bench.cell()
-        async with cell.running() as engine:
-            await bench.feed(Decider(engine, cell.store), BARS[WARM + 3 : WARM + 20])
+        async with cell.running():
+            await bench.feed(cell.decider, BARS[WARM + 3 : WARM + 20])
 
     with bench.account:
         asyncio.run(main())
@@ -461,8 +461,8 @@ def test_a_live_round_left_open_too_long_is_aborted(house: House) -> None:
 
     async def main() -> None:
         cell = bench.cell()
-        async with cell.running() as engine:
-            decider = Decider(engine, cell.store)
+        async with cell.running():
+            decider = cell.decider
             await bench.feed(decider, BARS[:3])
             bench.voters.crash_next = True
             call = asyncio.create_task(decider.decide(request_body(bench.config, BARS[3])))
@@ -470,8 +470,8 @@ def test_a_live_round_left_open_too_long_is_aborted(house: House) -> None:
             call.cancel()
         bench.voters = Voters(TableLog(house.roles.read))
         cell = Cell(house, bench.voters, bench.gate, lambda: time.time_ns() + 60 * 10**9)
-        async with cell.running() as engine:
-            decider = Decider(engine, cell.store)
+        async with cell.running():
+            decider = cell.decider
             with house.connect() as link:
                 found = link.execute("SELECT kind, epoch FROM round_output WHERE round = 4")
                 assert found.fetchone() == ("aborted", 0)
@@ -499,13 +499,13 @@ def test_a_second_coordinator_of_the_cell_is_fenced(house: House) -> None:
     async def work(cell: Cell, decider: Decider) -> None:
         await bench.feed(decider, BARS[:2])
         rival = Cell(house, Voters(TableLog(house.roles.read)), GateInProcess(bench.gate.gate))
-        async with rival.running() as other:
-            others = Decider(other, rival.store)
+        async with rival.running():
+            others = rival.decider
             await bench.feed(decider, BARS[2:3])
             # The rival's head is one round old: it may not write, and says so from now on.
             error = await refused(others.decide(request_body(bench.config, BARS[3], "rival")))
             assert error.problem.status == 503
-            assert other.fault == "another coordinator writes this cell"
+            assert rival.engine.fault == "another coordinator writes this cell"
             error = await refused(others.decide(request_body(bench.config, BARS[4], "rival 2")))
             assert error.problem.detail == "another coordinator writes this cell"
             # The first one goes on unharmed.
@@ -516,28 +516,25 @@ def test_a_second_coordinator_of_the_cell_is_fenced(house: House) -> None:
     bench.run(work)
 
 
-def test_a_second_gate_takes_the_epoch_and_the_first_closes(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_module, "GATE_DEADLINE_S", 0.5)
+def test_a_second_gate_takes_the_epoch_and_the_first_closes(house: House) -> None:
     bench = Bench(house)
 
     async def main() -> None:
         cell = bench.cell()
-        async with cell.running() as engine:
-            decider = Decider(engine, cell.store)
+        async with cell.running():
+            decider = cell.decider
             await bench.feed(decider, BARS[: WARM + 3])
             newer = open_gate(house, "newer")
-            error = await refused(decider.decide(request_body(bench.config, BARS[WARM + 3])))
-            assert (error.problem.status, error.problem.title) == (503, "No gate")
+            error = await refused(decider.decide(request_body(bench.config, BARS[WARM + 3]), 0.5))
+            assert (error.problem.status, error.problem.code) == (503, "deadline")
             assert bench.gate.gate.closed
-            assert engine.fault == "the risk gate does not answer"
+            assert cell.engine.why_not_ready == "the risk gate does not answer"
             assert bench.count("round_output") == WARM + 3
         # The next coordinator completes the round under the new gate.
         bench.gate = GateInProcess(newer)
         cell = bench.cell()
-        async with cell.running() as engine:
-            await bench.feed(Decider(engine, cell.store), BARS[WARM + 3 : WARM + 6])
+        async with cell.running():
+            await bench.feed(cell.decider, BARS[WARM + 3 : WARM + 6])
 
     with bench.account:
         asyncio.run(main())
@@ -549,8 +546,8 @@ def test_the_gate_fails_closed_without_account_or_lease(calm: Bench, house: Hous
 
     async def main() -> None:
         cell = bench.cell()
-        async with cell.running() as engine:  # the account is not open: there is no trader
-            await bench.feed(Decider(engine, cell.store), BARS[: WARM + 5])
+        async with cell.running():  # the account is not open: there is no trader
+            await bench.feed(cell.decider, BARS[: WARM + 5])
 
     asyncio.run(main())
     assert {(d.verdict, d.code) for o in bench.outputs() for d in o.decisions} == {
@@ -604,7 +601,7 @@ def test_models_come_into_force_at_their_moment(house: House) -> None:
     bench.run(lambda _, decider: feed_all(bench, decider, WARM + 8))
     with house.connect() as link:
         logged = list(rounds(link, CELL, bench.config.session_id))
-    named = [bool(msgspec.json.decode(r.input)["models"]) for r in logged]
+    named = [bool(input_decoder.decode(r.input).models) for r in logged]
     assert named == [False] * (WARM + 4) + [True] * 4
     awake = [o.decisions[0].agents_awake for o in bench.outputs()]
     assert awake == [0] * (WARM + 4) + [3] * 4
@@ -619,7 +616,7 @@ def test_a_cell_does_not_change_session_while_a_round_is_in_flight(house: House)
 
     async def work(cell: Cell, decider: Decider) -> None:
         await bench.feed(decider, BARS[:1])
-        bench.voters.hold = asyncio.Event()
+        bench.voters.hold = threading.Event()
         call = asyncio.create_task(decider.decide(request_body(bench.config, BARS[1])))
         await asyncio.sleep(0.2)
         error = await refused(decider.decide(request_body(other, BARS[0])))
@@ -680,10 +677,10 @@ def test_the_gate_answers_a_judged_round_from_the_log(calm: Bench) -> None:
     """Also a gate that an epoch has passed by: what is recorded is not judged again."""
     output = calm.outputs()[-1]
     gate: Gate = calm.gate.gate
-    neutral = msgspec.json.encode(msgspec.structs.replace(output, epoch=0))
+    neutral = encode(msgspec.structs.replace(output, epoch=0))
     before = calm.count("journal")
-    again = gate.judge(neutral, 10**6, bytes(32))
-    assert output_decoder.decode(again) == output
+    again = judged_decoder.decode(gate.judge(neutral, 10**6, bytes(32)))
+    assert (again.epoch, again.table) == (output.epoch, output.table)
     assert calm.count("journal") == before
 
 
@@ -693,7 +690,7 @@ def test_requests_of_two_batches_keep_their_order(house: House) -> None:
 
     async def work(cell: Cell, decider: Decider) -> None:
         await bench.feed(decider, BARS[:1])
-        bench.voters.hold = asyncio.Event()
+        bench.voters.hold = threading.Event()
         config = bench.config
         parts = [BARS[1], BARS[2][:1], BARS[3][:1], BARS[2][1:]]
         asked = [
@@ -704,7 +701,7 @@ def test_requests_of_two_batches_keep_their_order(house: House) -> None:
         await asyncio.sleep(0.1)
         bench.voters.hold.set()
         bench.voters.hold = None
-        outputs = await asyncio.wait_for(asyncio.gather(*calls), 20)
-        assert [o.round for o in outputs] == [2, 3, 4, 3]
+        answers = await asyncio.wait_for(asyncio.gather(*calls), 20)
+        assert [answer.output.round for answer in answers] == [2, 3, 4, 3]
 
     bench.run(work)

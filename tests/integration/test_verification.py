@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
 import numpy as np
 import psycopg
 import pytest
@@ -37,7 +36,7 @@ from cloud_trader.violation import Violation
 from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.home import Home
 from data.bars import Bars
-from data.records import SessionConfig
+from data.records import SessionConfig, output_decoder
 from data.sessions import load_session
 from data.store import connect
 
@@ -275,8 +274,8 @@ def approved_round(session: Session) -> tuple[int, int]:
         " AND j.seq = r.seq ORDER BY o.ts LIMIT 1"
     )
     ((seq, payload),) = rows
-    decisions = msgspec.json.decode(payload)["decisions"]
-    return seq, next(i for i, decision in enumerate(decisions) if decision["lots"])
+    decisions = output_decoder.decode(payload).decisions
+    return seq, next(i for i, decision in enumerate(decisions) if decision.lots)
 
 
 def record_of(session: Session, kind: str, containing: str = "", last: bool = False) -> int:

@@ -11,7 +11,7 @@ from support import by_moment, forecast, plain_config, random_bars, request_body
 
 from data.bars import UNKNOWN
 from data.records import output_decoder
-from serve_apps.requests import Asked, parse, respond
+from serve_apps.requests import Asked, parse, respond, rows_of
 from serve_apps.wire import BarIn, DecideRequest, Refused, request_decoder
 
 CONFIG = plain_config(("AAA", "BBB", "CCC"))
@@ -115,10 +115,10 @@ def test_an_answer_lists_the_asked_decisions_in_order() -> None:
         for n, bars in ((1, first), (2, second))
     ]
     keys = [(2, int(second["ts"][0])), (0, int(first["ts"][0]))]
-    answer = respond(CONFIG, "r", keys, outputs)
+    answer = respond(CONFIG, "r", [rows_of(output, keys) for output in outputs])
     assert [(v.symbol, v.ts, v.lots) for v in answer.verdicts] == [
-        ("CCC", keys[0][1], 2),
         ("AAA", keys[1][1], 1),
+        ("CCC", keys[0][1], 2),
     ]
     assert answer.verdicts[0].limit == "1.2345"
     assert answer.round == 2

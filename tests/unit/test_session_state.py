@@ -8,7 +8,7 @@ from support import by_moment, plain_config, random_bars
 
 from actors.contract import STATUS, Floats, Status
 from actors.registry import AGENTS
-from data.records import RoundInput, bars_to_rows
+from data.records import RoundInput
 from serve_apps.session_state import UNMEASURED, SessionState
 
 
@@ -41,7 +41,7 @@ def test_a_vote_that_is_no_forecast_counts_as_failed(fault: str) -> None:
     outs[spec.name] = bad
     given = RoundInput(
         session_id="s", cell=0, round=1, ts=int(bars["ts"][0]), clock_ns=0, requests=[],
-        bars=bars_to_rows(bars), news=[], models={}, locked=[],
+        bars=bars.tobytes(), news=[], models={}, locked=[],
     )  # fmt: skip
     output = state.pool_votes(given, outs)
     for decision in output.decisions:
@@ -57,7 +57,7 @@ def test_toxicity_that_nobody_measured_is_outside_its_range() -> None:
     outs["vpin_hft"] = Status.LATE
     given = RoundInput(
         session_id="s", cell=0, round=1, ts=int(bars["ts"][0]), clock_ns=0, requests=[],
-        bars=bars_to_rows(bars), news=[], models={}, locked=[],
+        bars=bars.tobytes(), news=[], models={}, locked=[],
     )  # fmt: skip
     (decision,) = state.pool_votes(given, outs).decisions
     assert decision.toxicity == UNMEASURED

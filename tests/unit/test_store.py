@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -29,7 +30,7 @@ INSERTS = {
     "sapphire_read": set(),
     "sapphire_coordinator": {
         "journal", "journal_identity", "round_input", "round_output", "request_identity",
-        "decision_identity",
+        "decision_identity", "news_item", "news_round",
     },
     "sapphire_gate": {"journal", "journal_identity", "round_output", "approval", "gate_lease"},
     "sapphire_trader": {
@@ -38,6 +39,7 @@ INSERTS = {
     },
     "sapphire_ops": {
         "journal", "journal_identity", "trading_state", "session", "session_end", "model",
+        "api_token",
     },
 }  # fmt: skip
 UPDATES = {
@@ -47,6 +49,9 @@ UPDATES = {
     "sapphire_trader": {"trader_lease", "account", "position", "orders", "trading_state"},
     "sapphire_ops": {"trading_state"},
 }
+MIGRATIONS = sorted(
+    path.name for path in (Path(__file__).resolve().parents[2] / "data/migrations").glob("*.sql")
+)
 
 
 @pytest.fixture
@@ -94,6 +99,12 @@ def test_each_role_writes_its_own_tables_and_no_others(house: House) -> None:
         ("trader", "INSERT INTO model (model_id) VALUES ('x')"),
         ("ops", "UPDATE session SET config = ''"),
         ("ops", "UPDATE account SET cash_micro = 0"),
+        ("coordinator", "UPDATE news_item SET text = ''"),
+        ("coordinator", "INSERT INTO api_token (token_id) VALUES ('x')"),
+        ("coordinator", "UPDATE api_token SET revoked_at = NULL"),
+        ("ops", "UPDATE api_token SET scopes = '{operate}'"),
+        ("ops", "UPDATE api_token SET secret_hash = ''"),
+        ("ops", "DELETE FROM api_token"),
         ("read", "INSERT INTO journal (chain) VALUES ('x')"),
         ("read", "UPDATE trading_state SET state = 'ACTIVE'"),
         ("read", "CREATE TABLE mine (n int)"),
@@ -121,12 +132,20 @@ def shared(postgres: EmbeddedPostgres, home: Home) -> Iterator[House]:
 def test_every_role_reads_everything(shared: House) -> None:
     for role in ("read", "coordinator", "gate", "trader", "ops"):
         with connect(getattr(shared.roles, role), name="test") as connection:
-            for table in ("journal", "orders", "approval", "account", "model", "session"):
+            for table in (
+                "journal",
+                "orders",
+                "approval",
+                "account",
+                "model",
+                "session",
+                "api_token",
+            ):
                 assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
 def test_migrations_apply_once(database_url: str, shared: House) -> None:
-    assert migrate(database_url) == ["0001_house.sql"]
+    assert migrate(database_url) == MIGRATIONS
     assert migrate(database_url) == []
     assert schema_is_current(database_url)
     with connect(database_url, name="test") as connection:
@@ -153,7 +172,7 @@ def test_two_processes_that_migrate_at_once_do_not_collide(
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert sorted(applied) == [[], [], ["0001_house.sql"]]
+    assert sorted(applied) == [[], [], MIGRATIONS]
 
 
 def test_a_given_database_gets_roles_and_schema(database_url: str) -> None:

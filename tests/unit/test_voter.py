@@ -14,7 +14,7 @@ from actors.agent import Agent
 from actors.contract import STATUS, AgentSpec, Floats, Status
 from actors.voter import StaleRound, Voter
 from data.bars import Bars
-from data.records import RoundInput, bars_to_rows, encode
+from data.records import RoundInput, encode
 
 SPEC = volume_microstructure.SPEC  # votes after 126 bars
 BARS = by_moment(random_bars(140))
@@ -44,7 +44,7 @@ def payload(number: int, bars: Bars, model: str = "one", session: str = "s") -> 
     return encode(
         RoundInput(
             session_id=session, cell=0, round=number, ts=ts, clock_ns=ts, requests=[],
-            bars=bars_to_rows(bars), news=[], models=models, locked=[],
+            bars=bars.tobytes(), news=[], models=models, locked=[],
         )
     )  # fmt: skip
 

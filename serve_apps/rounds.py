@@ -1,0 +1,347 @@
+"""The rounds of one cell, one at a time, each logged before it is applied. One thread's work.
+
+    requests -> input record -> agents in parallel -> pool -> gate -> output record
+
+A round whose input is committed is carried to its output, by this process or by the next one that
+reads the log. While the journal or the gate is away, the round waits for it; the requests in it
+give up by their own deadlines and find the answer in the log later.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+import numpy as np
+import psycopg
+import structlog
+
+from actors.contract import AgentSpec, Floats, Status
+from actors.gate import Judged, judged_decoder
+from data.bars import Bars
+from data.journal import OPERATIONS, Head, Record, cell_chain, next_record
+from data.news import News
+from data.records import (
+    RoundAborted,
+    RoundInput,
+    RoundOutput,
+    SessionConfig,
+    encode,
+    input_decoder,
+    output_decoder,
+)
+from data.round_log import LoggedRound
+from serve_apps.requests import Asked
+from serve_apps.round_store import RoundStore
+from serve_apps.session_state import SessionState, rebuild
+from serve_apps.wire import Refused
+
+log = structlog.get_logger("coordinator")
+
+PAUSE_S = 0.1
+RETRY_AFTER_S = 1
+
+
+class Agents(Protocol):
+    """The six agents, wherever they run."""
+
+    def votes(
+        self, given: RoundInput, payload: bytes, config: SessionConfig
+    ) -> Mapping[str, Floats | Status]:
+        """Each agent's votes, or LATE or FAILED in their place, by the session's deadline."""
+
+    def versions(self) -> dict[str, str]:
+        """Each agent's hash of its step function."""
+
+
+class GateLost(RuntimeError):
+    """The gate's call did not come back; whether it committed must be read from the log."""
+
+
+class GatePort(Protocol):
+    """The risk gate, wherever it runs."""
+
+    def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
+        """An encoded actors.gate.Judged; GateLost when the call was lost."""
+
+
+class Fenced(RuntimeError):
+    """Another coordinator writes this cell's log: this one must not go on."""
+
+
+class Stages:
+    """Seconds that the parts of one round took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def passed(self, name: str) -> None:
+        """The part ``name`` ends now."""
+        now = time.perf_counter()
+        self.seconds[name] = now - self._last
+        self._last = now
+
+
+class Rounds:
+    """The state of one cell's log and the way to its next record.
+
+    ``history`` reads a session's rounds after a number; ``stopping`` ends every wait.
+    """
+
+    def __init__(
+        self,
+        cell: int,
+        specs: Sequence[AgentSpec],
+        store: RoundStore,
+        agents: Agents,
+        gate: GatePort,
+        history: Callable[[str], Iterable[LoggedRound]],
+        last_round: Callable[[], tuple[int, str] | None],
+        clock_ns: Callable[[], int],
+        stopping: threading.Event,
+    ) -> None:
+        self.cell = cell
+        self.state: SessionState | None = None
+        self.why_waiting = ""  # what the open round waits for; empty while nothing is amiss
+        self._specs = tuple(specs)
+        self._store = store
+        self._agents = agents
+        self._gate = gate
+        self._history = history
+        self._last_round = last_round
+        self._clock_ns = clock_ns
+        self._stopping = stopping
+        self._number = 0
+        self._head = Head(0, b"")
+        self._operations = 0
+
+    # -- sessions ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Reads the log: the last session's state, and the round that a crash left open."""
+        last = self._last_round()
+        self._operations = self._store.operations_seq()
+        if last is not None:
+            self._number, session_id = last
+            _, ended = self._store.session(session_id)
+            # A session that has ended asks nothing more; its log may be of older code.
+            if not ended or self._store.output(self._number) is None:
+                self._resume(session_id)
+        self._head = self._store.head()
+
+    def _resume(self, session_id: str) -> None:
+        config, _ = self._store.session(session_id)
+        self._check_models(config)
+        self.state, open_round = rebuild(config, self._specs, self._history(session_id))
+        if open_round is not None:
+            self._finish(self.state, open_round)
+
+    def change_to(self, session_id: str) -> SessionState:
+        """The state of the session that this cell serves from now on.
+
+        UnknownSession when there is none; Refused when it is another cell's or has ended.
+        """
+        if self.state is not None and self.state.config.session_id == session_id:
+            return self.state
+        config, ended = self._store.session(session_id)
+        if config.cell != self.cell:
+            detail = f"session {session_id} lives on cell {config.cell}"
+            raise Refused(409, "Other cell", detail, code="other_cell")
+        if ended:
+            detail = f"session {session_id} has ended"
+            raise Refused(409, "Session ended", detail, code="session_ended")
+        self._check_models(config)
+        state, open_round = rebuild(config, self._specs, self._history(session_id))
+        if open_round is not None:
+            raise Refused(503, "Busy", "the session has an open round", RETRY_AFTER_S, "busy")
+        self.state = state
+        return state
+
+    def _check_models(self, config: SessionConfig) -> None:
+        names = list(config.models.values())
+        stored, trained_until = self._store.models_trained_until(names)
+        if stored != len(set(names)):
+            detail = "a model of the session is not in the database"
+            raise Refused(409, "Model missing", detail, code="model_missing")
+        if trained_until > config.models_from:
+            detail = "a model was trained on bars after it comes in force"
+            raise Refused(409, "Look-ahead", detail, code="look_ahead")
+
+    def _finish(self, state: SessionState, open_round: LoggedRound) -> None:
+        """Completes the round that has an input but no output, or closes it as aborted."""
+        given = input_decoder.decode(open_round.input)
+        head = self._store.head()
+        age_s = (self._clock_ns() - given.clock_ns) / 1e9
+        if state.config.mode == "historical" or age_s <= state.config.vote_deadline_s:
+            log.info("completing the open round", round=given.round)
+            self._complete(state, given, open_round.input, head, Stages())
+            return
+        why = f"left open for {age_s:.0f} s by a crash"
+        body = RoundAborted(session_id=given.session_id, cell=self.cell, round=given.round, why=why)
+        record = self._record("aborted", head, given, encode(body))
+        self._store.commit_aborted(record, given.round)
+        state.skip(given)
+        log.warning("round aborted", round=given.round, why=why)
+
+    # -- one round --------------------------------------------------------------------------
+
+    def decide(
+        self, asked: Sequence[Asked], news: Sequence[News] = ()
+    ) -> tuple[RoundOutput, list[np.ndarray], Stages]:
+        """Carries one round of these requests; its output and each request's rows in it.
+
+        psycopg.errors.UniqueViolation when an identity is known already: nothing was written.
+        Fenced when another coordinator writes the log.
+        """
+        state = self.state
+        if state is None:
+            raise Refused(503, "Not ready", "no session is loaded", RETRY_AFTER_S, "not_ready")
+        stages = Stages()
+        bars, rows = merge([request.bars for request in asked])
+        given = self._input(state, asked, bars, news)
+        payload = encode(given)
+        record = self._record("input", self._head, given, payload)
+        self._commit(record, state.config, given, asked)
+        self._number, self._head = given.round, record.head
+        stages.passed("input")
+        output = self._complete(state, given, payload, record.head, stages)
+        return output, rows, stages
+
+    def _input(
+        self, state: SessionState, asked: Sequence[Asked], bars: Bars, news: Sequence[News]
+    ) -> RoundInput:
+        newest = int(bars["ts"].max())
+        historical = state.config.mode == "historical"
+        return RoundInput(
+            session_id=state.config.session_id,
+            cell=self.cell,
+            round=self._number + 1,
+            ts=newest,
+            clock_ns=newest if historical else self._clock_ns(),
+            requests=[request.request_id for request in asked],
+            bars=bars.tobytes(),
+            news=list(news),
+            models=state.models_for(bars),
+            locked=sorted({symbol for request in asked for symbol in request.locked}),
+            versions=self._agents.versions(),
+        )
+
+    def _record(self, kind: str, after: Head, given: RoundInput, payload: bytes) -> Record:
+        return next_record(
+            after,
+            chain=cell_chain(self.cell),
+            kind=kind,
+            session_id=given.session_id,
+            ts=given.ts,
+            written_ns=self._clock_ns(),
+            payload=payload,
+            seen={OPERATIONS: self._operations},
+        )
+
+    def _commit(
+        self, record: Record, config: SessionConfig, given: RoundInput, asked: Sequence[Asked]
+    ) -> None:
+        """Commits the input, whatever happens to the database meanwhile."""
+        while True:
+            try:
+                self._store.commit_input(record, config, given, asked)
+                self.why_waiting = ""
+                return
+            except psycopg.errors.UniqueViolation as error:
+                constraint = error.diag.constraint_name or ""
+                if constraint.startswith(("request_identity", "decision_identity")):
+                    raise
+                raise Fenced("another coordinator writes this cell") from error
+            except psycopg.OperationalError as error:
+                self._store.close()
+                self._wait(f"the journal cannot be written: {type(error).__name__}")
+            # The commit may or may not stand: only the log can tell.
+            head = self._read_head()
+            if head == record.head:
+                self.why_waiting = ""
+                return
+            if head != self._head:
+                raise Fenced("another coordinator writes this cell")
+
+    def _read_head(self) -> Head:
+        while True:
+            try:
+                return self._store.head()
+            except psycopg.OperationalError as error:
+                self._store.close()
+                self._wait(f"the journal cannot be read: {type(error).__name__}")
+
+    def _wait(self, why: str) -> None:
+        if self.why_waiting != why:
+            log.warning("the round waits", why=why)
+        self.why_waiting = why
+        if self._stopping.wait(PAUSE_S):
+            raise Fenced("this coordinator stops")
+
+    def _complete(
+        self,
+        state: SessionState,
+        given: RoundInput,
+        payload: bytes,
+        head: Head,
+        stages: Stages,
+    ) -> RoundOutput:
+        outs = self._agents.votes(given, payload, state.config)
+        stages.passed("fan_out")
+        pooled = state.pool_votes(given, outs)
+        packed = encode(pooled)
+        stages.passed("pool")
+        judged = self._judged(packed, given.round, head)
+        self._head = Head(judged.seq, judged.hash)
+        self._operations = max(self._operations, judged.operations_seq)
+        stages.passed("gate")
+        return msgspec.structs.replace(pooled, epoch=judged.epoch, table=judged.table)
+
+    def _judged(self, pooled: bytes, number: int, head: Head) -> Judged:
+        """The gate's output; never a second call without a look at the log first."""
+        while True:
+            try:
+                judged = judged_decoder.decode(self._gate.judge(pooled, head.seq, head.hash))
+                self.why_waiting = ""
+                return judged
+            except GateLost as lost:
+                log.warning("gate call lost", round=number, why=str(lost))
+            stored = self._look(number, head)
+            if stored is not None:
+                self.why_waiting = ""
+                return stored
+            self._wait("the risk gate does not answer")
+
+    def _look(self, number: int, head: Head) -> Judged | None:
+        """The round's output as the log has it; None while it is open."""
+        try:
+            stored = self._store.output(number)
+            if stored is None and self._store.head() != head:
+                raise Fenced("another coordinator writes this cell")
+        except psycopg.OperationalError:
+            self._store.close()
+            return None
+        if stored is None:
+            return None
+        if stored.kind != "output":
+            raise Fenced(f"round {number} was closed by another coordinator")
+        output = output_decoder.decode(stored.record.payload)
+        record = stored.record
+        seen = record.seen_of(OPERATIONS)
+        return Judged(output.epoch, output.table, record.seq, record.hash, seen)
+
+
+def merge(parts: Sequence[Bars]) -> tuple[Bars, list[np.ndarray]]:
+    """All bars in (ts, symbol) order, and where each part's bars stand in them."""
+    if len(parts) == 1:
+        return parts[0], [np.arange(len(parts[0]))]
+    bars = np.concatenate(parts)
+    order = np.lexsort((bars["symbol"], bars["ts"]))
+    places = np.empty(len(bars), np.int64)
+    places[order] = np.arange(len(bars))
+    ends = np.cumsum([len(part) for part in parts])[:-1]
+    return bars[order], np.split(places, ends)
