@@ -17,10 +17,12 @@ import httpx
 import msgspec
 import psycopg
 
+from cluster.coordinator_call import COMMANDS_TOKEN
 from cluster.deploy import DeployRequest
 from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.embedded_valkey import EmbeddedValkey
 from cluster.home import Home, HomeLock, Instance, write_private
+from cluster.own_token import own_token
 from cluster.processes import (
     Process,
     ServiceError,
@@ -39,6 +41,7 @@ from cluster.settings import ClusterSettings
 from cluster.supervisor import Part, Supervisor
 from cluster.trader_process import TraderRequest
 from data.store import ROLES, connect, ensure_roles, migrate, with_user
+from data.tokens import Scope
 
 CELL = 0
 DEPLOY_TIMEOUT_S = 90.0
@@ -131,6 +134,8 @@ class LocalCluster:
             self._say("starting Valkey")
             self._valkey = EmbeddedValkey(self.home, self._marker)
             self.redis_url = self._valkey.start()
+        with connect(self.database.ops, name="sapphire-start") as connection:
+            own_token(connection, self.home, COMMANDS_TOKEN, (Scope.READ, Scope.OPERATE))
         self._tell()
         return self.database
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cluster import data_commands, token_commands
+from cluster import agent_commands, data_commands, token_commands
 from data.errors import InputError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app, name="data")
 app.add_typer(token_commands.app, name="token")
+app.add_typer(agent_commands.agents, name="agents")
+app.command("upgrade")(agent_commands.upgrade)
 
 
 def _speed(text: str) -> float:
@@ -102,11 +104,13 @@ def down() -> None:
 
 
 @app.command()
-def status() -> None:
-    """Show each process and the last round; exit 1 when something is not healthy."""
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Show each part and its last progress; exit 1 when something is not healthy."""
     from cluster.status import status as show
 
-    raise typer.Exit(show())
+    raise typer.Exit(show(as_json=as_json))
 
 
 @app.command()
