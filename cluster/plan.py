@@ -36,6 +36,7 @@ COSTS = CostModel(commission_per_lot_micro=0, commission_ppm=50)
 # In a historical session only a fault reaches these: everything waits for a slow machine.
 VOTE_DEADLINE_S = 60.0
 APPROVAL_TTL_S = 3600.0
+LIVE_VOTE_DEADLINE_S = 1.0
 DAY_NS = 86_400_000_000_000
 
 
@@ -168,7 +169,7 @@ def session_config(
         sizing=asdict(sizing),
         costs=asdict(COSTS),
         pool=asdict(PoolParams(horizon=HORIZON)),
-        vote_deadline_s=VOTE_DEADLINE_S if mode == "historical" else 2.0,
+        vote_deadline_s=VOTE_DEADLINE_S if mode == "historical" else LIVE_VOTE_DEADLINE_S,
         approval_ttl_s=APPROVAL_TTL_S if mode == "historical" else 10.0,
         fingerprint=fingerprint(),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC
 
 import msgspec
 import psycopg
@@ -39,7 +39,7 @@ def create(name: str, scopes: list[str], rate_per_s: int) -> None:
 
 
 def show(as_json: bool) -> None:
-    """All tokens as a table, or as one JSON object."""
+    """All tokens as a table, or as one JSON object with the moments of revocation."""
     with _operations("read") as connection:
         tokens = list_tokens(connection)
     if as_json:
@@ -51,15 +51,14 @@ def show(as_json: bool) -> None:
         return
     table = Table("id", "name", "scopes", "rate/s", "created", "by", "state", box=None)
     for token in tokens:
-        state = f"revoked {_moment(token.revoked_at)}" if token.revoked_at else "live"
         table.add_row(
             token.token_id,
             escape(token.name),
             " ".join(token.scopes),
             str(token.rate_per_s),
-            _moment(token.created_at),
+            f"{token.created_at.astimezone(UTC):%Y-%m-%d %H:%MZ}",
             escape(token.created_by),
-            state,
+            "revoked" if token.revoked_at else "live",
         )
     console.print(table)
 
@@ -98,7 +97,3 @@ def _plain(token: Token) -> dict[str, object]:
         "created_by": token.created_by,
         "revoked_at": token.revoked_at,
     }
-
-
-def _moment(when: datetime) -> str:
-    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"

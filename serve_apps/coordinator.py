@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import msgspec
 import psycopg
@@ -27,20 +26,16 @@ from starlette.responses import Response
 
 from actors.registry import AGENTS
 from data import round_log
-from data.records import SessionConfig
 from data.round_log import LoggedRound
-from data.sessions import UnknownSession
 from data.store import connect
+from serve_apps.decider import Decider
 from serve_apps.decision_log import DecisionLog
-from serve_apps.engine import DEADLINE_S, DecidedMeanwhile, Engine
+from serve_apps.engine import Engine
 from serve_apps.ray_ports import RayAgents, RayGate
-from serve_apps.requests import Answer, Asked, parse, respond, rows_of
 from serve_apps.round_store import RoundStore
 from serve_apps.rounds import RETRY_AFTER_S, Rounds
-from serve_apps.session_state import LogMismatch, SessionState
-from serve_apps.wire import DecideResponse, Problem, Refused, request_decoder
-
-MAX_BODY_BYTES = 8 << 20
+from serve_apps.session_state import LogMismatch
+from serve_apps.wire import MAX_BODY_BYTES, Problem, Refused
 
 
 class CoordinatorArgs(BaseModel):
@@ -48,71 +43,6 @@ class CoordinatorArgs(BaseModel):
 
     cell: int = 0
     database_url: str
-
-
-class Decider:
-    """Answers requests: from the engine when they are new, from the log when they are not."""
-
-    def __init__(self, engine: Engine, log: DecisionLog) -> None:
-        self.engine = engine
-        self._log = log
-
-    async def decide(self, body: bytes, deadline_s: float = DEADLINE_S) -> DecideResponse:
-        """The answer to a request body; Refused says what is wrong with it."""
-        try:
-            request = request_decoder.decode(body)
-        except msgspec.DecodeError as error:
-            raise Refused(422, "Bad request", str(error)) from error
-        try:
-            state = await self.engine.session_state(request.session_id)
-        except UnknownSession as error:
-            detail = f"session {request.session_id!r} is not recorded"
-            raise Refused(404, "Unknown session", detail) from error
-        config = state.config
-        asked = parse(request, body, config)
-        return respond(config, asked.request_id, await self._answers(state, asked, deadline_s))
-
-    async def _answers(self, state: SessionState, asked: Asked, deadline_s: float) -> list[Answer]:
-        if (asked.bars["ts"] > state.last_ts[asked.bars["symbol"]]).all():
-            try:
-                return [await self.engine.submit(asked, deadline_s)]
-            except DecidedMeanwhile:
-                pass
-        answers, rest = await self._known(state.config, asked)
-        if rest is None:
-            return answers
-        try:
-            return [*answers, await self.engine.submit(rest, deadline_s)]
-        except DecidedMeanwhile:
-            detail = "a bar of the request is being decided for another one: ask again"
-            raise Refused(503, "Open round", detail, RETRY_AFTER_S, "open_round") from None
-
-    async def _known(
-        self, config: SessionConfig, asked: Asked
-    ) -> tuple[list[Answer], Asked | None]:
-        """Recorded answers for what was decided before, and the part that was not."""
-        known = await self._log.request(asked.request_id)
-        if known is not None and known[0] != asked.body_hash:
-            detail = f"request id {asked.request_id} was answered for another body"
-            raise Refused(409, "Another body", detail, code="another_body")
-        keys = [(int(bar["symbol"]), int(bar["ts"])) for bar in asked.bars]
-        decided = await self._log.decisions(config, keys)
-        for key, digest in zip(keys, asked.bar_hashes, strict=True):
-            if key in decided and decided[key].bar_hash != digest:
-                detail = f"{config.symbols[key[0]]} {key[1]}: another bar was decided already"
-                raise Refused(409, "Changed bar", detail, code="changed_bar")
-        numbers = sorted({decision.round for decision in decided.values()})
-        outputs = await self._log.outputs(numbers)
-        if len(outputs) != len(numbers):
-            detail = "its round is still open, or was closed as aborted: no trade"
-            raise Refused(503, "Open round", detail, RETRY_AFTER_S, "open_round")
-        answers = [rows_of(output, keys) for output in outputs]
-        new = [i for i, key in enumerate(keys) if key not in decided]
-        if not new:
-            return answers, None
-        return answers, replace(
-            asked, bars=asked.bars[new], bar_hashes=tuple(asked.bar_hashes[i] for i in new)
-        )
 
 
 class Coordinator:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import threading
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -64,7 +65,8 @@ _decoder = msgspec.json.Decoder(NewsPost)
 class NewsDesk:
     """The waiting news of the session that the cell serves.
 
-    ``take`` hands items to a round; then either ``put_back`` or ``settled`` must follow.
+    ``load`` and ``post`` belong to the event loop; ``take`` hands items to a round, from any
+    thread, and either ``put_back`` or ``settled`` must follow.
     """
 
     def __init__(self, link: Link, pending_limit: int = PENDING_LIMIT) -> None:
@@ -75,6 +77,7 @@ class NewsDesk:
         self._heap: list[tuple[int, str, News]] = []
         self._ids: set[str] = set()  # in the heap
         self._taken: set[str] = set()  # in a round that is not committed yet
+        self._guard = threading.Lock()  # of the three above; held for no wait
         self._posting = 0
         self._in_doubt = True  # an item may stand in the table that is not in the heap
         # One at a time: between looking into the table and queueing, nothing may come in.
@@ -111,25 +114,32 @@ class NewsDesk:
         task.add_done_callback(self._posted)
         return await asyncio.shield(task)
 
-    def take(self, limit: int) -> list[News]:
-        """Up to ``limit`` waiting items in (ts, id) order, for the round that is being made."""
-        count = min(limit, len(self._heap))
-        items = [heapq.heappop(self._heap)[2] for _ in range(count)]
-        for item in items:
-            self._ids.remove(item.id)
-            self._taken.add(item.id)
+    def take(self, session_id: str, limit: int) -> list[News]:
+        """Up to ``limit`` waiting items of the session in (ts, id) order, for the round being made;
+        none while the desk serves another session.
+        """
+        if not self._heap or session_id != self._session_id:
+            return []
+        with self._guard:
+            count = min(limit, len(self._heap))
+            items = [heapq.heappop(self._heap)[2] for _ in range(count)]
+            names = {item.id for item in items}
+            self._ids -= names
+            self._taken |= names
         return items
 
     def put_back(self, items: Iterable[News]) -> None:
         """The round did not come about: its items wait again. Of another session: dropped."""
-        for item in items:
-            if item.id in self._taken:
-                self._taken.remove(item.id)
-                self._queue(item)
+        with self._guard:
+            for item in items:
+                if item.id in self._taken:
+                    self._taken.remove(item.id)
+                    self._push(item)
 
     def settled(self, items: Iterable[News]) -> None:
         """The round's input record is committed, with the items' ``news_round`` rows."""
-        self._taken.difference_update(item.id for item in items)
+        with self._guard:
+            self._taken.difference_update([item.id for item in items])
 
     # -- below the lock ---------------------------------------------------------------------
 
@@ -157,7 +167,8 @@ class NewsDesk:
             self._queue(News(item.id, self._numbers[item.symbol], item.ts, item.text))
             return ACCEPTED
         # Asked before the table is: it may be settled while the answer is on its way.
-        at_hand = item.id in self._ids or item.id in self._taken
+        with self._guard:
+            at_hand = item.id in self._ids or item.id in self._taken
         ((known, in_round),) = await self._rows(_KNOWN, (item.session_id, item.id))
         if bytes(known) != digest:
             detail = f"news {item.id} was sent before with another symbol, ts or text"
@@ -168,7 +179,8 @@ class NewsDesk:
 
     async def _read_waiting(self) -> None:
         # What is at hand now may be settled while the answer is on its way.
-        at_hand = self._ids | self._taken
+        with self._guard:
+            at_hand = self._ids | self._taken
         rows = await self._rows(_WAITING, (self._session_id, self._limit))
         for name, symbol, ts, text in rows:
             if name not in at_hand:
@@ -183,12 +195,17 @@ class NewsDesk:
     def _enter(self, config: SessionConfig) -> None:
         self._session_id = config.session_id
         self._numbers = {name: index for index, name in enumerate(config.symbols)}
-        self._heap.clear()
-        self._ids.clear()
-        self._taken.clear()
+        with self._guard:
+            self._heap.clear()
+            self._ids.clear()
+            self._taken.clear()
         self._in_doubt = True
 
     def _queue(self, item: News) -> None:
+        with self._guard:
+            self._push(item)
+
+    def _push(self, item: News) -> None:
         heapq.heappush(self._heap, (item.ts, item.id, item))
         self._ids.add(item.id)
 

@@ -74,6 +74,22 @@ class RayAgents:
         self._members[name] = _Member(member.spec, actor, step)
         self._versions = {**self._versions, name: step}
 
+    def candidate(self, name: str, actor: str) -> tuple[ActorHandle, str]:
+        """See serve_apps.upgrade.Replaceable."""
+        if not actor.startswith(f"{name}.cell{self.cell}@"):
+            raise LookupError(f"{actor!r} is no actor of {name} in cell {self.cell}")
+        try:
+            handle = ray.get_actor(actor, namespace=NAMESPACE)
+            said = ray.get(handle.health.remote(), timeout=HEALTH_S)
+        except (ValueError, RayError) as error:
+            raise LookupError(f"{actor}: {_first_line(error)}") from error
+        return handle, str(said["step"])
+
+    def reached(self, handle: ActorHandle, session_id: str) -> int:
+        """See serve_apps.upgrade.Replaceable."""
+        call = handle.catch_up.remote(self.cell, session_id, SLICE)
+        return int(ray.get(call, timeout=HEALTH_S))
+
     def handles(self) -> dict[str, ActorHandle]:
         """The actors that are called now."""
         return {n: m.handle for n, m in self._members.items() if m.missed is None}

@@ -38,6 +38,9 @@ WITH {APPEND_CTE}, round_row AS (
     INSERT INTO decision_identity (session_id, symbol, ts, bar_hash, cell, round)
     SELECT %(session_id)s, s, t, h, %(cell)s, %(round)s
     FROM unnest(%(symbols)s::text[], %(bar_ts)s::bigint[], %(bar_hashes)s::bytea[]) AS d(s, t, h)
+  ), news_rows AS (
+    INSERT INTO news_round (session_id, id, cell, round)
+    SELECT %(session_id)s, n, %(cell)s, %(round)s FROM unnest(%(news)s::text[]) AS i(n)
   )
 SELECT 1
 """
@@ -124,6 +127,7 @@ class RoundStore:
                 for symbol in request.bars["symbol"].tolist()
             ],
             "bar_ts": [ts for request in asked for ts in request.bars["ts"].tolist()],
+            "news": [item.id for item in given.news],
             "bar_hashes": [digest for request in asked for digest in request.bar_hashes],
         }
         self.connection().execute(_INPUT, values, prepare=True)

@@ -42,6 +42,7 @@ from serve_apps.wire import Refused
 log = structlog.get_logger("coordinator")
 
 PAUSE_S = 0.1
+NEWS_A_ROUND = 256
 RETRY_AFTER_S = 1
 
 
@@ -66,6 +67,33 @@ class GatePort(Protocol):
 
     def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
         """An encoded actors.gate.Judged; GateLost when the call was lost."""
+
+
+class NewsPort(Protocol):
+    """News that waits for a round; see serve_apps.news_desk."""
+
+    def take(self, session_id: str, limit: int) -> list[News]:
+        """Waiting items of the session in (ts, id) order."""
+
+    def put_back(self, items: Iterable[News]) -> None:
+        """The round did not come about."""
+
+    def settled(self, items: Iterable[News]) -> None:
+        """The round's input is committed."""
+
+
+class NoNews:
+    """A cell that takes no news."""
+
+    def take(self, session_id: str, limit: int) -> list[News]:  # noqa: ARG002 - see NewsPort
+        """Nothing."""
+        return []
+
+    def put_back(self, items: Iterable[News]) -> None:
+        """There is nothing to put back."""
+
+    def settled(self, items: Iterable[News]) -> None:
+        """There is nothing to settle."""
 
 
 class Fenced(RuntimeError):
@@ -103,6 +131,7 @@ class Rounds:
         last_round: Callable[[], tuple[int, str] | None],
         clock_ns: Callable[[], int],
         stopping: threading.Event,
+        news: NewsPort | None = None,
     ) -> None:
         self.cell = cell
         self.state: SessionState | None = None
@@ -115,6 +144,7 @@ class Rounds:
         self._last_round = last_round
         self._clock_ns = clock_ns
         self._stopping = stopping
+        self._news = news or NoNews()
         self._number = 0
         self._head = Head(0, b"")
         self._operations = 0
@@ -189,9 +219,7 @@ class Rounds:
 
     # -- one round --------------------------------------------------------------------------
 
-    def decide(
-        self, asked: Sequence[Asked], news: Sequence[News] = ()
-    ) -> tuple[RoundOutput, list[np.ndarray], Stages]:
+    def decide(self, asked: Sequence[Asked]) -> tuple[RoundOutput, list[np.ndarray], Stages]:
         """Carries one round of these requests; its output and each request's rows in it.
 
         psycopg.errors.UniqueViolation when an identity is known already: nothing was written.
@@ -202,10 +230,16 @@ class Rounds:
             raise Refused(503, "Not ready", "no session is loaded", RETRY_AFTER_S, "not_ready")
         stages = Stages()
         bars, rows = merge([request.bars for request in asked])
+        news = self._news.take(state.config.session_id, NEWS_A_ROUND)
         given = self._input(state, asked, bars, news)
         payload = encode(given)
         record = self._record("input", self._head, given, payload)
-        self._commit(record, state.config, given, asked)
+        try:
+            self._commit(record, state.config, given, asked)
+        except psycopg.errors.UniqueViolation:
+            self._news.put_back(news)
+            raise
+        self._news.settled(news)
         self._number, self._head = given.round, record.head
         stages.passed("input")
         output = self._complete(state, given, payload, record.head, stages)

@@ -1,28 +1,45 @@
 """What travels over HTTP between a trader and the coordinator (JSON, version 1).
 
 Prices are decimal strings in the session's currency and must be whole ticks; ``ts`` is UTC
-nanoseconds at the bar's close.
+nanoseconds at the bar's close. ``serve_apps.arrow_wire`` has the same in Arrow.
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
+
+JSON = "application/json"
+ARROW = "application/vnd.apache.arrow.stream"
+PROBLEM = "application/problem+json"
+
+MAX_BODY_BYTES = 4 << 20
+MAX_JSON_BARS = 1_024
+MAX_ARROW_ROWS = 4_096
+
+# Printable ASCII: they stand in logs, in the database's text columns and in headers.
+SessionId = Annotated[str, Meta(pattern="^[ -~]+$", max_length=128)]
+RequestId = Annotated[str, Meta(pattern="^[ -~]+$", max_length=256)]
+SymbolName = Annotated[str, Meta(min_length=1, max_length=64)]
+Price = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class BarIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One bar as its sender knows it; None = not known to the feed."""
 
-    symbol: str
+    symbol: SymbolName
     ts: int
-    open: str
-    high: str
-    low: str
-    close: str
+    open: Price
+    high: Price
+    low: Price
+    close: Price
     volume: int
     buy_volume: int | None = None
     trades: int | None = None
-    bid: str | None = None
-    ask: str | None = None
+    bid: Price | None = None
+    ask: Price | None = None
     bid_size: int | None = None
     ask_size: int | None = None
 
@@ -30,8 +47,8 @@ class BarIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class DecideRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All bars of one moment that the sender has. The same request_id gets the same answer."""
 
-    session_id: str
-    request_id: str
+    session_id: SessionId
+    request_id: RequestId
     bars: list[BarIn]
     quarantined: list[str] = []  # symbols whose bar of this moment was refused at the door
 
@@ -48,7 +65,7 @@ class VerdictOut(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     side: int
     lots: int
-    limit: str  # decimal price; "0" without an order
+    limit: str  # decimal price; zero without an order
     net_lots: int
 
 

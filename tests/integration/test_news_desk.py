@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -15,6 +17,7 @@ from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.home import Home
 from data.news import News
 from data.records import SessionConfig
+from data.store import connect
 from serve_apps.link import Link
 from serve_apps.news_desk import AHEAD_NS, LONGEST_BODY, LONGEST_TEXT, NewsDesk, parse
 from serve_apps.wire import Refused
@@ -90,9 +93,11 @@ def test_an_item_is_in_the_table_before_its_answer_and_comes_once(
         assert row == ("n1", "BBB", NOW - 1_000_000_000, "profit beats forecast", NOW)
         assert await desk.post(body(config), config, NOW + 5) == 200
         assert await desk.post(b" " + body(config), config, NOW) == 200
-        assert desk.take(10) == [News("n1", 1, NOW - 1_000_000_000, "profit beats forecast")]
+        assert desk.take(config.session_id, 10) == [
+            News("n1", 1, NOW - 1_000_000_000, "profit beats forecast")
+        ]
         assert await desk.post(body(config), config, NOW) == 200
-        assert desk.take(10) == []
+        assert desk.take(config.session_id, 10) == []
 
     play(house, story)
 
@@ -117,12 +122,12 @@ def test_items_leave_in_the_order_of_ts_and_id_and_go_back_into_it(
     async def story(desk: NewsDesk, link: Link) -> None:
         for name, ts in (("c", 30), ("b", 10), ("a", 30), ("d", 20)):
             await desk.post(body(config, name, ts=ts), config, NOW)
-        first = desk.take(3)
+        first = desk.take(config.session_id, 3)
         assert [item.id for item in first] == ["b", "d", "a"]
         await desk.post(body(config, "e", ts=15), config, NOW)
         desk.put_back(first)
         desk.put_back(first)  # a second time changes nothing
-        assert [item.id for item in desk.take(10)] == ["b", "e", "d", "a", "c"]
+        assert [item.id for item in desk.take(config.session_id, 10)] == ["b", "e", "d", "a", "c"]
         assert len(desk) == 0
 
     play(house, story)
@@ -132,15 +137,17 @@ def test_a_restart_reads_what_is_in_no_round(house: House, config: SessionConfig
     async def before(desk: NewsDesk, link: Link) -> None:
         for name in ("a", "b", "c"):
             await desk.post(body(config, name), config, NOW)
-        entered = desk.take(1)
+        entered = desk.take(config.session_id, 1)
         await enter(link, config, entered, 1)
         desk.settled(entered)
-        assert [item.id for item in desk.take(1)] == ["b"]  # its round never came
+        assert [item.id for item in desk.take(config.session_id, 1)] == [
+            "b"
+        ]  # its round never came
 
     async def after(desk: NewsDesk, link: Link) -> None:
         await desk.load(config)
         await desk.load(config)
-        items = desk.take(10)
+        items = desk.take(config.session_id, 10)
         assert [item.id for item in items] == ["b", "c"]
         assert items[0] == News("b", 1, NOW - 1_000_000_000, "profit beats forecast")
         for name in ("a", "b"):
@@ -173,7 +180,7 @@ def test_a_sender_that_goes_away_takes_no_item_with_it(house: House, config: Ses
             while not len(desk):
                 await asyncio.sleep(0.01)
         assert await desk.post(body(config), config, NOW) == 200
-        assert [item.id for item in desk.take(10)] == ["n1"]
+        assert [item.id for item in desk.take(config.session_id, 10)] == ["n1"]
 
     play(house, story)
 
@@ -196,7 +203,7 @@ def test_an_item_committed_without_an_answer_is_found_again(
         assert (told.problem.status, told.problem.code) == (503, "no_journal")
         assert told.retry_after > 0
         assert await desk.post(body(config, "n1"), config, NOW) == 202
-        assert [item.id for item in desk.take(10)] == ["lost", "lost2", "n1"]
+        assert [item.id for item in desk.take(config.session_id, 10)] == ["lost", "lost2", "n1"]
 
     play(house, story)
 
@@ -208,7 +215,46 @@ def test_the_same_item_from_many_senders_at_once_waits_once(
         posts = [desk.post(body(config, f"n{i % 5}"), config, NOW) for i in range(40)]
         answers = await asyncio.gather(*posts)
         assert sorted(answers) == [200] * 35 + [202] * 5
-        assert len(desk.take(100)) == 5
+        assert len(desk.take(config.session_id, 100)) == 5
+
+    play(house, story)
+
+
+def test_rounds_on_another_thread_get_every_item_once(house: House, config: SessionConfig) -> None:
+    got: list[str] = []
+    stop = threading.Event()
+
+    def rounds(desk: NewsDesk) -> None:
+        for number in itertools.count():
+            ended = stop.is_set()
+            items = desk.take(config.session_id, 3)
+            if items and number % 2:
+                desk.put_back(items)
+            elif items:
+                with connect(house.roles.coordinator, name="test-rounds") as connection:
+                    for item in items:
+                        connection.execute(
+                            "INSERT INTO news_round VALUES (%s, %s, 0, %s)",
+                            (config.session_id, item.id, number),
+                        )
+                desk.settled(items)
+                got.extend(item.id for item in items)
+            elif ended:
+                return
+
+    async def story(desk: NewsDesk, link: Link) -> None:
+        thread = threading.Thread(target=rounds, args=(desk,))
+        thread.start()
+        try:
+            for _ in range(3):  # each item is sent three times, while rounds take and settle it
+                await asyncio.gather(
+                    *(desk.post(body(config, f"n{i}"), config, NOW) for i in range(30)),
+                    desk.load(config),
+                )
+        finally:
+            stop.set()
+            await asyncio.to_thread(thread.join, 30)
+        assert sorted(got) == sorted(f"n{i}" for i in range(30))
 
     play(house, story)
 
@@ -222,7 +268,7 @@ def test_the_queue_is_bounded_and_empties(house: House, config: SessionConfig) -
         assert (len(accepted), len(refused)) == (3, 5)
         assert {r.problem.code for r in refused} == {"overloaded"}
         assert all(r.problem.status == 503 and r.retry_after > 0 for r in refused)
-        assert len(desk.take(10)) == 3
+        assert len(desk.take(config.session_id, 10)) == 3
         assert await desk.post(body(config, "later"), config, NOW) == 202
 
     play(house, story, pending_limit=3)
@@ -238,12 +284,12 @@ def test_more_than_the_bound_in_the_table_comes_in_pieces(
 
     async def read(desk: NewsDesk, link: Link) -> None:
         await desk.load(config)
-        first = desk.take(10)
+        first = desk.take(config.session_id, 10)
         assert [item.id for item in first] == ["n0", "n1"]
         await enter(link, config, first, 1)
         desk.settled(first)
         await desk.load(config)
-        assert [item.id for item in desk.take(10)] == ["n2", "n3"]
+        assert [item.id for item in desk.take(config.session_id, 10)] == ["n2", "n3"]
 
     play(house, write)
     play(house, read, pending_limit=2)
@@ -254,11 +300,14 @@ def test_a_new_session_starts_with_its_own_news(house: House, config: SessionCon
 
     async def story(desk: NewsDesk, link: Link) -> None:
         await desk.post(body(config), config, NOW)
-        taken = desk.take(1)
+        taken = desk.take(config.session_id, 1)
         await desk.post(body(config, "n2"), config, NOW)
         assert await desk.post(body(other), other, NOW) == 202
         desk.put_back(taken)
-        assert desk.take(10) == [News("n1", 0, NOW - 1_000_000_000, "profit beats forecast")]
+        assert desk.take(config.session_id, 10) == []
+        assert desk.take(other.session_id, 10) == [
+            News("n1", 0, NOW - 1_000_000_000, "profit beats forecast")
+        ]
 
     play(house, story)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -10,9 +11,26 @@ import pytest
 from support import by_moment, forecast, plain_config, random_bars, request_body
 
 from data.bars import UNKNOWN
+from data.money import from_ticks
 from data.records import output_decoder
-from serve_apps.requests import Asked, parse, respond, rows_of
-from serve_apps.wire import BarIn, DecideRequest, Refused, request_decoder
+from serve_apps.requests import (
+    FUTURE_NS,
+    STALE_NS,
+    Asked,
+    SymbolTable,
+    decode,
+    parse,
+    respond,
+    rows_of,
+)
+from serve_apps.wire import (
+    MAX_JSON_BARS,
+    BarIn,
+    DecideRequest,
+    Refused,
+    request_decoder,
+    response_decoder,
+)
 
 CONFIG = plain_config(("AAA", "BBB", "CCC"))
 BAR: dict[str, Any] = {
@@ -72,6 +90,7 @@ def test_order_of_the_bars_in_the_body_does_not_matter() -> None:
         ({"trades": -1}, "Bad bar", "negative size"),
         ({"bid_size": -5, "bid": "10"}, "Bad bar", "negative size"),
         ({"ask": "-1"}, "Bad bar", "quote"),
+        ({"bid": "-0.0001"}, "Bad bar", "quote"),
         ({"high": "1000000001"}, "Bad bar", "larger"),
         ({"volume": 10**400}, "Bad bar", "larger"),
     ],
@@ -93,13 +112,80 @@ def test_a_symbol_once_and_at_least_one_bar() -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b'{"session_id":"s","request_id":"r","bars":[],"extra":1}', b'{"session_id":"s","bars":[]}',
-     b'{"session_id":"s","request_id":"r","bars":[{"symbol":"A","ts":1.5}]}', b"[]", b""],
-)  # fmt: skip
-def test_bodies_of_another_shape_are_refused(body: bytes) -> None:
-    with pytest.raises(msgspec.DecodeError):
-        request_decoder.decode(body)
+    ("body", "code"),
+    [
+        (b'{"session_id":"s","request_id":"r","bars":[],"extra":1}', "bad_request"),
+        (b'{"session_id":"s","bars":[]}', "bad_request"),
+        (b'{"session_id":"s","request_id":"r","bars":[{"symbol":"A","ts":1.5}]}', "bad_request"),
+        (b'{"session_id":"s","request_id":"a\\u0000","bars":[]}', "bad_request"),
+        (b'{"session_id":"s","request_id":"","bars":[]}', "bad_request"),
+        (b'{"session_id":"\xff","request_id":"r","bars":[]}', "bad_json"),
+        (b'{"session_id":"s","request_id":"r","bars":[{"ts":NaN}]}', "bad_json"),
+        (b"[]", "bad_request"),
+        (b"[" * 100_000, "bad_request"),
+        (b"", "bad_json"),
+    ],
+)
+def test_bodies_of_another_shape_are_refused(body: bytes, code: str) -> None:
+    with pytest.raises(Refused) as caught:
+        decode(body)
+    assert (caught.value.problem.status, caught.value.problem.code) == (422, code)
+
+
+def test_more_bars_than_json_may_hold_belong_into_arrow() -> None:
+    with pytest.raises(Refused, match="Arrow") as caught:
+        ask(*[BAR] * (MAX_JSON_BARS + 1))
+    assert (caught.value.problem.status, caught.value.problem.code) == (413, "too_many_bars")
+
+
+NOW = 1_795_482_368_000_000_000
+PAPER = plain_config(("AAA", "BBB", "CCC"), mode="paper", first_traded=NOW - 3600 * 10**9)
+
+
+def ask_paper(ts: int, clock_ns: int = NOW) -> Asked:
+    bar = BarIn(**BAR | {"ts": ts})
+    return parse(
+        DecideRequest(session_id=PAPER.session_id, request_id="r", bars=[bar]),
+        b"",
+        PAPER,
+        clock_ns,
+    )
+
+
+@pytest.mark.parametrize(
+    ("ts", "code"),
+    [
+        (NOW + FUTURE_NS + 1, "future_timestamp"),
+        (NOW - STALE_NS - 1, "stale_timestamp"),
+        (PAPER.first_traded, "stale_timestamp"),
+        (NOW // 10**9, "bad_timestamp"),  # seconds
+        (NOW // 10**3, "bad_timestamp"),  # microseconds
+        (2**63 - 1, "bad_timestamp"),
+    ],
+)
+def test_a_bar_of_a_wrong_time_is_refused(ts: int, code: str) -> None:
+    with pytest.raises(Refused) as caught:
+        ask_paper(ts)
+    assert (caught.value.problem.status, caught.value.problem.code) == (422, code)
+
+
+def test_bars_of_now_and_of_the_warm_up_pass() -> None:
+    for ts in (NOW + FUTURE_NS, NOW, NOW - STALE_NS, PAPER.first_traded - 1, NOW - 10**18):
+        assert int(ask_paper(ts).bars["ts"][0]) == ts
+
+
+def test_without_a_clock_nothing_of_a_paper_session_passes() -> None:
+    with pytest.raises(Refused, match="ahead"):
+        ask_paper(NOW, 0)
+
+
+@pytest.mark.parametrize("tick", ["0.0001", "0.01", "0.25", "1", "10", "1E+1", "0.05", "1E-8"])
+def test_prices_are_written_as_plain_decimals(tick: str) -> None:
+    table = SymbolTable(plain_config(("A",), tick=tick))
+    for ticks in (0, 1, 7, 12_345, 10**12 + 1, -3):
+        text = table.price(ticks)
+        assert "E" not in text
+        assert Decimal(text) == from_ticks(ticks, Decimal(tick))
 
 
 def test_what_a_trader_sends_is_what_was_meant() -> None:
@@ -115,12 +201,14 @@ def test_an_answer_lists_the_asked_decisions_in_order() -> None:
         for n, bars in ((1, first), (2, second))
     ]
     keys = [(2, int(second["ts"][0])), (0, int(first["ts"][0]))]
-    answer = respond(CONFIG, "r", [rows_of(output, keys) for output in outputs])
+    answer = response_decoder.decode(
+        respond(CONFIG, "r", [rows_of(output, keys) for output in reversed(outputs)])
+    )
     assert [(v.symbol, v.ts, v.lots) for v in answer.verdicts] == [
         ("AAA", keys[1][1], 1),
         ("CCC", keys[0][1], 2),
     ]
     assert answer.verdicts[0].limit == "1.2345"
-    assert answer.round == 2
+    assert answer.round == 1
     assert list(answer.weights)[-1] == "equal_weights"
     assert sum(answer.weights.values()) == pytest.approx(1)

@@ -74,5 +74,5 @@ def test_columns_of_unequal_length_are_refused(column: str) -> None:
     )  # fmt: skip
     output = an_output([some, some])
     cut = msgspec.structs.replace(output, **{column: getattr(output, column)[:-1]})
-    with pytest.raises(ValueError, match="size|multiple"):
+    with pytest.raises(ValueError, match=r"size|multiple"):
         cut.arrays()
