@@ -45,7 +45,7 @@ test: $(STAMP) ## Run all tests
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 chaos: $(STAMP) ## Kill each part of a running cluster under load, and check every answer
-	@exec $(BIN)/python -m pytest tests/chaos -s $(ARGS)
+	@exec $(BIN)/python -m pytest tests/chaos/chaos_faults.py -s $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting, types, floors and module lengths
 	@$(BIN)/ruff check .

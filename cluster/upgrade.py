@@ -36,7 +36,7 @@ from data.errors import InputError
 CELL = 0
 COORDINATOR = "coordinator"
 CHILD_S = 180.0
-CHANGE_S = 120.0  # for a newcomer to catch up with the log, at most
+CHANGE_S = 150.0  # more than the coordinator gives a newcomer to catch up
 FAILED = 3  # the child's exit code for an error that it has told in one line
 
 
