@@ -96,6 +96,7 @@ class LocalCluster:
         self.home = home
         self.database: Database | None = None
         self.redis_url = settings.redis_url
+        self.trader_token = ""
         self.trader: subprocess.Popen[bytes] | None = None
         self.trader_url = f"http://{LOOPBACK}:{settings.trader_port}"
         self.coordinator_url = f"http://{LOOPBACK}:{settings.coordinator_port}"
@@ -136,6 +137,7 @@ class LocalCluster:
             self.redis_url = self._valkey.start()
         with connect(self.database.ops, name="sapphire-start") as connection:
             own_token(connection, self.home, COMMANDS_TOKEN, (Scope.READ, Scope.OPERATE))
+            self.trader_token = own_token(connection, self.home, "trader", (Scope.DECIDE,))
         self._tell()
         return self.database
 
@@ -158,6 +160,7 @@ class LocalCluster:
             agents_database_url=self.database.read,
             gate_database_url=self.database.gate,
             coordinator_database_url=self.database.coordinator,
+            redis_url=self.redis_url,
         )
         log = self.home.logs / "deploy.log"
         child = self._spawn("cluster.deploy", request, {**env, **self._ray.client_env}, log)
@@ -170,6 +173,7 @@ class LocalCluster:
     def start_trader(self, request: TraderRequest) -> None:
         """Starts the cloud trader; returns when its health endpoint answers."""
         self._say("starting the cloud trader")
+        request = msgspec.structs.replace(request, token=self.trader_token)
         self._trader_request = request
         log = self.home.logs / "trader.log"
         self.trader = self._spawn("cluster.trader_process", request, self._environment(), log)

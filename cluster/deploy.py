@@ -25,6 +25,7 @@ class DeployRequest(msgspec.Struct, frozen=True, kw_only=True):
     agents_database_url: str
     gate_database_url: str
     coordinator_database_url: str
+    redis_url: str
     start_timeout_s: float = 60.0
 
 
@@ -66,7 +67,13 @@ def run_coordinator(request: DeployRequest) -> None:
     from serve_apps.coordinator import CoordinatorArgs, build
 
     serve.run(
-        build(CoordinatorArgs(cell=request.cell, database_url=request.coordinator_database_url)),
+        build(
+            CoordinatorArgs(
+                cell=request.cell,
+                database_url=request.coordinator_database_url,
+                redis_url=request.redis_url,
+            )
+        ),
         name=f"cell{request.cell}",
         route_prefix="/",
     )
