@@ -12,7 +12,7 @@ ifneq ($(shell $(BIN)/python -c 'print(open("$(STAMP)").read().strip())' 2>/dev/
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up status test lint format verify bench lock clean
+.PHONY: help setup run up down status test chaos lint format verify bench lock clean
 
 help: ## Show this help
 	@echo 'Sapphire: a multi-agent paper-trading cluster on Ray'
@@ -32,6 +32,9 @@ run: $(STAMP) ## Run a paper-trading session of the whole cluster on real data
 up: $(STAMP) ## Start everything, ready for requests, until Ctrl-C
 	@exec $(BIN)/sapphire up $(ARGS)
 
+down: $(STAMP) ## Stop what 'make up ARGS=-d' (or a killed run) left running
+	@exec $(BIN)/sapphire down $(ARGS)
+
 status: $(STAMP) ## Show the processes and the last round of what runs now
 	@exec $(BIN)/sapphire status $(ARGS)
 
@@ -40,6 +43,9 @@ verify: $(STAMP) ## Check a session's journal: make verify ARGS=SESSION
 
 test: $(STAMP) ## Run all tests
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+chaos: $(STAMP) ## Kill each part of a running cluster under load, and check every answer
+	@exec $(BIN)/python -m pytest tests/chaos/chaos_faults.py -s $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting, types, floors and module lengths
 	@$(BIN)/ruff check .

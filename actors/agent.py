@@ -51,14 +51,15 @@ class Agent:
         spec = self.spec
         self._grow(bars, news)
         if spec.absorb is not None and news:
-            self._keep(news)
+            self.keep(news)
         votes = np.zeros((len(bars), spec.out_width))
-        symbols = bars["symbol"]
-        for i in range(len(bars)):
-            row = self.state[symbols[i]]
-            if self.pending:
-                self._absorb_due(int(symbols[i]), int(bars["ts"][i]), row)
-            spec.step(self.params, row, bars[i], votes[i])
+        if not self.pending:
+            spec.step_all(self.params, self.state, bars, votes)
+        else:
+            for i in range(len(bars)):
+                symbol = int(bars["symbol"][i])
+                self._absorb_due(symbol, int(bars["ts"][i]), self.state[symbol])
+                spec.step_all(self.params, self.state, bars[i : i + 1], votes[i : i + 1])
         self.votes = votes
         return votes
 
@@ -74,7 +75,8 @@ class Agent:
         if missing > 0:
             self.state = np.concatenate([self.state, np.zeros((missing, self.spec.state_width))])
 
-    def _keep(self, news: Sequence[News]) -> None:
+    def keep(self, news: Sequence[News]) -> None:
+        """Items that wait for a bar of their symbol."""
         for item in news:
             self.pending.setdefault(item.symbol, []).append(item)
         for waiting in self.pending.values():
@@ -98,20 +100,41 @@ def code_hash(spec: AgentSpec) -> str:
     Two agents with equal hashes run the same code; a changed comment changes the hash as well,
     which errs on the safe side: changed code enters the pool anew.
     """
+    return _hash_of(sources(spec))
+
+
+def step_hash(spec: AgentSpec) -> str:
+    """The same over the step's module and what it imports alone: what decides the votes."""
+    return _hash_of(_reached([_file(spec.step.__module__)]))
+
+
+def module_hash(name: str) -> str:
+    """The same over a loaded module of ours and what it imports from data and actors."""
+    return _hash_of(_reached([_file(name)]))
+
+
+def sources(spec: AgentSpec) -> list[Path]:
+    """The files behind ``code_hash``, sorted."""
+    return _reached([_file(spec.step.__module__), Path(__file__).resolve()])
+
+
+def _hash_of(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sources(spec):
+    for path in paths:
         digest.update(path.relative_to(_ROOT).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def sources(spec: AgentSpec) -> list[Path]:
-    """The files behind ``code_hash``, sorted."""
-    start = sys.modules[spec.step.__module__].__file__
+def _file(name: str) -> Path:
+    start = sys.modules[name].__file__
     if start is None:
-        raise ValueError(f"{spec.name}: its module {spec.step.__module__} has no source file")
+        raise ValueError(f"module {name} has no source file")
+    return Path(start).resolve()
+
+
+def _reached(queue: list[Path]) -> list[Path]:
     found: set[Path] = set()
-    queue = [Path(start).resolve(), Path(__file__).resolve()]
     while queue:
         path = queue.pop()
         if path not in found:

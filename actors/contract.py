@@ -59,6 +59,7 @@ class AgentSpec:
     name: str
     title: str
     step: Callable[..., None]
+    step_all: Callable[..., None]  # (params, states, bars, outs): step over many bars, in order
     state_width: int
     warm_up: int  # bars of a symbol before its first vote
     evidence: tuple[str, ...]

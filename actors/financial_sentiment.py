@@ -90,10 +90,18 @@ def _fits(params: Floats) -> bool:
     return len(params) == PARAMS_WIDTH
 
 
+@lean_njit
+def step_all(params, state, bars, out):
+    """``step`` over many bars; ``state`` (symbols, S) and ``out`` (bars, width), zeroed."""
+    for i in range(len(bars)):
+        step(params, state[bars[i].symbol], bars[i], out[i])
+
+
 SPEC = AgentSpec(
     name="financial_sentiment",
     title="Financial sentiment",
     step=step,
+    step_all=step_all,
     state_width=STATE_WIDTH,
     warm_up=0,
     evidence=("net_sentiment", "news_mass"),

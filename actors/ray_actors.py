@@ -13,12 +13,15 @@ from collections.abc import Iterator
 import ray
 from ray.actor import ActorHandle
 
-from actors.agent import code_hash
+from actors.agent import Agent, code_hash, step_hash
 from actors.contract import AgentSpec, Floats
 from actors.gate import Gate
 from actors.registry import AGENTS
+from actors.snapshot import Snapshot
+from actors.snapshot_store import newest, save
 from actors.voter import Voter
 from data import round_log
+from data.bars import empty_bars
 from data.sessions import load_model
 from data.store import connect
 
@@ -28,9 +31,11 @@ NAMESPACE = "sapphire"
 class DatabaseLog:
     """The voter's Log on PostgreSQL, with a connection only while something is read."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, spec: AgentSpec) -> None:
         self._url = url
-        self._name = name
+        self._name = f"sapphire-{spec.name}"
+        self._part = spec.name
+        self._code = code_hash(spec)
 
     def inputs(self, cell: int, session_id: str, after: int, before: int) -> Iterator[bytes]:
         with connect(self._url, name=self._name) as connection:
@@ -40,6 +45,11 @@ class DatabaseLog:
         with connect(self._url, name=self._name) as connection:
             return load_model(connection, model_id)
 
+    def snapshot(self, cell: int, session_id: str, at_most: int) -> bytes | None:
+        with connect(self._url, name=self._name) as connection:
+            kept = newest(connection, cell, session_id, self._part, self._code, at_most)
+        return None if kept is None else kept.payload
+
 
 class AgentActor:
     """One voting agent as a Ray actor; synchronous, one round at a time."""
@@ -47,16 +57,35 @@ class AgentActor:
     def __init__(self, name: str, cell: int, database_url: str) -> None:
         spec = spec_of(name)
         self._label = f"{spec.title} [cell {cell}]"
-        self._voter = Voter(spec, DatabaseLog(database_url, f"sapphire-{name}"))
+        self._code, self._step = code_hash(spec), step_hash(spec)
+        # Loads the compiled step, so that the first vote does not wait for it.
+        Agent(spec).apply(empty_bars(1))
+        self._voter = Voter(spec, DatabaseLog(database_url, spec))
 
     def vote(self, payload: bytes) -> Floats:
         """See Voter.vote."""
         return self._voter.vote(payload)
 
+    def catch_up(self, cell: int, session_id: str, limit: int) -> int:
+        """See Voter.catch_up."""
+        return self._voter.catch_up(cell, session_id, limit)
+
+    def snapshot(self) -> Snapshot | None:
+        """The agent's memory after its last round."""
+        number, memory = self._voter.last_round, self._voter.memory()
+        if memory is None:
+            return None
+        return Snapshot(self._voter.spec.name, number, self._code, memory)
+
     @ray.method(concurrency_group="health")
     def health(self) -> dict[str, object]:
-        """Process and last round, answered beside the vote queue."""
-        return {"pid": os.getpid(), "round": self._voter.last_round, "step": ""}
+        """Process, versions and last round, answered beside the vote queue."""
+        return {
+            "pid": os.getpid(),
+            "round": self._voter.last_round,
+            "code": self._code,
+            "step": self._step,
+        }
 
     def __repr__(self) -> str:
         return self._label
@@ -68,12 +97,22 @@ class GateActor:
     def __init__(self, cell: int, database_url: str) -> None:
         holder = f"{socket.gethostname()}/{os.getpid()}"
         self._label = f"Risk gate [cell {cell}]"
+        self._cell = cell
+        self._url = database_url
         self._gate = Gate(database_url, cell, holder)
         self._gate.take_epoch()
 
     def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
         """See Gate.judge."""
         return self._gate.judge(pooled, input_seq, input_hash)
+
+    @ray.method(concurrency_group="snapshots")
+    def snapshot(self, session_id: str, made: Snapshot | None) -> bool:
+        """Keeps a part's memory, on a thread and a connection of its own; see snapshot_store."""
+        if made is None:
+            return False
+        with connect(self._url, name=f"sapphire-gate-{self._cell}-snapshots") as connection:
+            return save(connection, self._cell, session_id, made)
 
     @ray.method(concurrency_group="health")
     def health(self) -> dict[str, object]:
@@ -85,7 +124,7 @@ class GateActor:
 
 
 _AgentRemote = ray.remote(concurrency_groups={"health": 1})(AgentActor)
-_GateRemote = ray.remote(concurrency_groups={"health": 1})(GateActor)
+_GateRemote = ray.remote(concurrency_groups={"health": 1, "snapshots": 1})(GateActor)
 
 
 def spec_of(name: str) -> AgentSpec:

@@ -285,10 +285,18 @@ def _fits(params: Floats) -> bool:
     )
 
 
+@lean_njit
+def step_all(params, state, bars, out):
+    """``step`` over many bars; ``state`` (symbols, S) and ``out`` (bars, width), zeroed."""
+    for i in range(len(bars)):
+        step(params, state[bars[i].symbol], bars[i], out[i])
+
+
 SPEC = AgentSpec(
     name="strategy_optimization",
     title="Strategy optimization",
     step=step,
+    step_all=step_all,
     state_width=STATE_WIDTH,
     warm_up=WARM_UP,
     evidence=(

@@ -225,10 +225,18 @@ def _fits(params: Floats) -> bool:
     return len(params) == link_width(FEATURE_COUNT)
 
 
+@lean_njit
+def step_all(params, state, bars, out):
+    """``step`` over many bars; ``state`` (symbols, S) and ``out`` (bars, width), zeroed."""
+    for i in range(len(bars)):
+        step(params, state[bars[i].symbol], bars[i], out[i])
+
+
 SPEC = AgentSpec(
     name="volume_microstructure",
     title="Volume microstructure",
     step=step,
+    step_all=step_all,
     state_width=STATE_WIDTH,
     warm_up=WARM_UP,
     evidence=(*FEATURES, "amihud", "kyle_lambda"),

@@ -1,17 +1,24 @@
 """An agent's place in the rounds: applies them in order, once each, and closes gaps from the log.
 
 A repeated round gets the kept votes again; a round further ahead makes the voter read what it
-missed from the log first. So its votes are a function of the log, whatever died in between.
+missed from the log first, from its newest snapshot on where it starts with nothing. So its votes
+are a function of the log, whatever died in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Protocol
+
+import msgspec
 
 from actors.agent import Agent
 from actors.contract import AgentSpec, Floats, no_params
+from actors.snapshot import AgentMemory, memory_decoder
 from data.records import RoundInput, input_decoder
+
+_EVER = 2**62  # no round has this number
 
 
 class Log(Protocol):
@@ -22,6 +29,9 @@ class Log(Protocol):
 
     def model(self, model_id: str) -> Floats:
         """The parameters that the name stands for."""
+
+    def snapshot(self, cell: int, session_id: str, at_most: int) -> bytes | None:
+        """This agent's newest memory (an AgentMemory, encoded) up to a round; None without one."""
 
 
 class StaleRound(RuntimeError):
@@ -51,28 +61,51 @@ class Voter:
         """
         given = input_decoder.decode(payload)
         if given.session_id != self._session:
-            self._start(given.session_id)
+            self._start(given.cell, given.session_id, given.round - 1)
         if given.round == self._round:
             return self._votes
         if given.round < self._round:
             raise StaleRound(f"{self.spec.name}: round {given.round} after {self._round}")
         if given.round > self._round + 1:
-            missed = self._log.inputs(given.cell, given.session_id, self._round, given.round)
-            for older in missed:
-                self._apply(input_decoder.decode(older))
+            self._read(given.cell, given.round, None)
         self._apply(given)
         return self._votes
 
-    def _start(self, session_id: str) -> None:
-        self._agent = Agent(self.spec)
+    def catch_up(self, cell: int, session_id: str, limit: int) -> int:
+        """Applies up to ``limit`` more rounds of the log without voting; the last one applied."""
+        if session_id != self._session:
+            self._start(cell, session_id, _EVER)
+        self._read(cell, _EVER, limit)
+        return self._round
+
+    def memory(self) -> bytes | None:
+        """All that the agent knows after its last round, encoded; None before the first."""
+        if not self._round:
+            return None
+        memory = AgentMemory.of(self._agent, self._session, self._round, self._model)
+        return msgspec.msgpack.encode(memory)
+
+    def _start(self, cell: int, session_id: str, at_most: int) -> None:
+        """A session's memory as of its newest snapshot, empty without one."""
+        self._agent, self._model, self._round = Agent(self.spec), "", 0
         self._session = session_id
-        self._model = ""
-        self._round = 0
+        kept = self._log.snapshot(cell, session_id, at_most)
+        if kept is not None:
+            memory = memory_decoder.decode(kept)
+            self._agent = memory.agent(self.spec)
+            self._round = memory.round
+            self._use(memory.model)
+
+    def _read(self, cell: int, before: int, limit: int | None) -> None:
+        for older in islice(self._log.inputs(cell, self._session, self._round, before), limit):
+            self._apply(input_decoder.decode(older))
+
+    def _use(self, model: str) -> None:
+        if model != self._model:
+            self._agent.set_model(self._log.model(model) if model else no_params())
+            self._model = model
 
     def _apply(self, given: RoundInput) -> None:
-        wanted = given.models.get(self.spec.name, "")
-        if wanted != self._model:
-            self._agent.set_model(self._log.model(wanted) if wanted else no_params())
-            self._model = wanted
+        self._use(given.models.get(self.spec.name, ""))
         self._votes = self._agent.apply(given.rows(), given.news)
         self._round = given.round

@@ -262,6 +262,7 @@ def build_trader(
     database_url: str,
     redis_url: str,
     coordinator_url: str,
+    token: str,
     port: int,
     lease_ttl_s: float,
     answer_deadline_s: float,
@@ -274,7 +275,7 @@ def build_trader(
         connection,
         database_url,
         TraderLease(database_url, config.account, lease_ttl_s),
-        CoordinatorClient(coordinator_url, answer_deadline_s),
+        CoordinatorClient(coordinator_url, answer_deadline_s, token=token),
         RecentBars(redis_url),
         port,
     )

@@ -15,12 +15,16 @@ from pathlib import Path
 
 import httpx
 import msgspec
+import psycopg
 
+from cluster.coordinator_call import COMMANDS_TOKEN
 from cluster.deploy import DeployRequest
 from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.embedded_valkey import EmbeddedValkey
 from cluster.home import Home, HomeLock, Instance, write_private
+from cluster.own_token import own_token
 from cluster.processes import (
+    Process,
     ServiceError,
     find_processes,
     last_lines,
@@ -31,11 +35,13 @@ from cluster.processes import (
     terminate_home,
     wait_until,
 )
-from cluster.ray_head import RayHead
+from cluster.ray_head import ESSENTIAL, RayHead
 from cluster.serve_env import serve_env
 from cluster.settings import ClusterSettings
+from cluster.supervisor import Part, Supervisor
 from cluster.trader_process import TraderRequest
 from data.store import ROLES, connect, ensure_roles, migrate, with_user
+from data.tokens import Scope
 
 CELL = 0
 DEPLOY_TIMEOUT_S = 90.0
@@ -90,6 +96,7 @@ class LocalCluster:
         self.home = home
         self.database: Database | None = None
         self.redis_url = settings.redis_url
+        self.trader_token = ""
         self.trader: subprocess.Popen[bytes] | None = None
         self.trader_url = f"http://{LOOPBACK}:{settings.trader_port}"
         self.coordinator_url = f"http://{LOOPBACK}:{settings.coordinator_port}"
@@ -99,6 +106,10 @@ class LocalCluster:
         self._postgres: EmbeddedPostgres | None = None
         self._valkey: EmbeddedValkey | None = None
         self._ray: RayHead | None = None
+        self._essential: list[Process] = []
+        self._trader_request: TraderRequest | None = None
+        self._restarts: dict[str, int] = {}
+        self._session: tuple[str, list[str]] = ("", [])
 
     @property
     def dashboard_url(self) -> str:
@@ -124,6 +135,9 @@ class LocalCluster:
             self._say("starting Valkey")
             self._valkey = EmbeddedValkey(self.home, self._marker)
             self.redis_url = self._valkey.start()
+        with connect(self.database.ops, name="sapphire-start") as connection:
+            own_token(connection, self.home, COMMANDS_TOKEN, (Scope.READ, Scope.OPERATE))
+            self.trader_token = own_token(connection, self.home, "trader", (Scope.DECIDE,))
         self._tell()
         return self.database
 
@@ -137,6 +151,7 @@ class LocalCluster:
             self.home, self._marker, env, dashboard_port=self.settings.dashboard_port
         )
         address = self._ray.start()
+        self._essential = [each for each in self._ray.processes() if each.name in ESSENTIAL]
         self._say("deploying six agents, the risk gate and the coordinator")
         request = DeployRequest(
             ray_address=address,
@@ -145,6 +160,7 @@ class LocalCluster:
             agents_database_url=self.database.read,
             gate_database_url=self.database.gate,
             coordinator_database_url=self.database.coordinator,
+            redis_url=self.redis_url,
         )
         log = self.home.logs / "deploy.log"
         child = self._spawn("cluster.deploy", request, {**env, **self._ray.client_env}, log)
@@ -157,6 +173,8 @@ class LocalCluster:
     def start_trader(self, request: TraderRequest) -> None:
         """Starts the cloud trader; returns when its health endpoint answers."""
         self._say("starting the cloud trader")
+        request = msgspec.structs.replace(request, token=self.trader_token)
+        self._trader_request = request
         log = self.home.logs / "trader.log"
         self.trader = self._spawn("cluster.trader_process", request, self._environment(), log)
         wait_until(
@@ -168,10 +186,63 @@ class LocalCluster:
         )
         self._tell()
 
+    def supervisor(self, say: Callable[[str], None]) -> Supervisor:
+        """Over everything that was started here; ``say`` hears each death and restart."""
+        parts: list[Part] = []
+        if self._postgres is not None:
+            server = self._postgres
+            parts.append(
+                Part("PostgreSQL", server.alive, lambda: _done(server.restart()), server.log_path)
+            )
+        if self._valkey is not None:
+            cache = self._valkey
+            parts.append(
+                Part("Valkey", cache.alive, lambda: _done(cache.restart()), cache.log_path)
+            )
+        log = self.home.logs / "ray_start.log"
+        parts += [Part(f"Ray's {each.name}", each.alive, None, log) for each in self._essential]
+        if self._trader_request is not None:
+            parts.append(
+                Part(
+                    "the cloud trader",
+                    lambda: self.trader is not None and self.trader.poll() is None,
+                    self._restart_trader,
+                    self.home.logs / "trader.log",
+                )
+            )
+        return Supervisor(parts, say, self._count)
+
+    def quiet(self) -> None:
+        """From now on no phases are said: the bring-up is over."""
+        self._say = lambda _: None
+
+    def ready_for(self, session_id: str, symbols: list[str]) -> None:
+        """Tells other commands that this service session takes requests now."""
+        self._session = (session_id, symbols)
+        self._tell()
+
+    def _count(self, restarts: dict[str, int]) -> None:
+        self._restarts = restarts
+        self._tell()
+
+    def _restart_trader(self) -> None:
+        """A new trader, once the dead one's lease has run out."""
+        request = self._trader_request
+        if request is None or self.database is None:
+            raise ServiceError("no cloud trader was started")
+        try:
+            with connect(self.database.read, name="sapphire-supervisor") as connection:
+                wait_until(
+                    lambda: _lease_is_free(connection, request.session_id),
+                    2 * request.lease_ttl_s + 1.0,
+                    "the dead trader's lease",
+                )
+        except psycopg.Error as error:
+            raise ServiceError(f"the trader's lease cannot be read: {error}") from error
+        self.start_trader(request)
+
     def memory_mb(self) -> float:
         """PSS of all the cluster's processes, this one included, in MB."""
-        from cluster.processes import Process
-
         own = Process.of(os.getpid())
         return pss_mb([*find_processes(self.home.hash), *([own] if own else [])])
 
@@ -240,8 +311,29 @@ class LocalCluster:
             "dashboard": self.settings.dashboard_port,
         }
         self.home.write_instance(
-            Instance(pid=os.getpid(), instance_id=self._instance, ports=ports, addresses=addresses)
+            Instance(
+                pid=os.getpid(),
+                instance_id=self._instance,
+                ports=ports,
+                addresses=addresses,
+                restarts=self._restarts,
+                session_id=self._session[0],
+                symbols=self._session[1],
+            )
         )
+
+
+def _lease_is_free(connection: psycopg.Connection, session_id: str) -> bool:
+    row = connection.execute(
+        "SELECT count(*) FROM trader_lease JOIN session USING (account)"
+        " WHERE session_id = %s AND expires_at >= clock_timestamp()",
+        (session_id,),
+    ).fetchone()
+    return row is not None and row[0] == 0
+
+
+def _done(_: object) -> None:
+    """For a restart whose answer is known: the address stays what it was."""
 
 
 def _answers(url: str) -> bool:

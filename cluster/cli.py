@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cluster import data_commands, token_commands
+from cluster import agent_commands, data_commands, token_commands
 from data.errors import InputError
 
 app = typer.Typer(
@@ -20,6 +21,8 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app, name="data")
 app.add_typer(token_commands.app, name="token")
+app.add_typer(agent_commands.agents, name="agents")
+app.command("upgrade")(agent_commands.upgrade)
 
 
 def _speed(text: str) -> float:
@@ -71,19 +74,43 @@ def run_command(
 
 
 @app.command()
-def up() -> None:
-    """Start everything, ready for requests, until Ctrl-C."""
+def up(
+    symbols: Annotated[
+        str | None, typer.Option("--symbols", help="Comma-separated; the sample's when absent.")
+    ] = None,
+    symbols_file: Annotated[
+        Path | None, typer.Option("--symbols-file", help="A file with one symbol a line.")
+    ] = None,
+    daemon: Annotated[
+        bool, typer.Option("-d", "--daemon", help="Return when ready; 'sapphire down' stops it.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on stdout when ready.")
+    ] = False,
+) -> None:
+    """Start everything with a session for the HTTP surface, until Ctrl-C."""
+    from cluster.up import UpOptions
     from cluster.up import up as start
 
-    raise typer.Exit(start())
+    raise typer.Exit(start(UpOptions(symbols, symbols_file, daemon, as_json)))
 
 
 @app.command()
-def status() -> None:
-    """Show each process and the last round; exit 1 when something is not healthy."""
+def down() -> None:
+    """Stop what runs in this home."""
+    from cluster.down import down as stop
+
+    raise typer.Exit(stop())
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Show each part and its last progress; exit 1 when something is not healthy."""
     from cluster.status import status as show
 
-    raise typer.Exit(show())
+    raise typer.Exit(show(as_json=as_json))
 
 
 @app.command()

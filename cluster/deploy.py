@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+KEEP_ALIVE_S = 30  # an idle connection of a client
+
 
 class DeployRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to deploy, and where the database is for each kind of actor."""
@@ -23,6 +25,7 @@ class DeployRequest(msgspec.Struct, frozen=True, kw_only=True):
     agents_database_url: str
     gate_database_url: str
     coordinator_database_url: str
+    redis_url: str
     start_timeout_s: float = 60.0
 
 
@@ -33,7 +36,6 @@ def deploy(request: DeployRequest) -> None:
 
     from actors.ray_actors import NAMESPACE, start_agent, start_gate
     from actors.registry import AGENTS
-    from serve_apps.coordinator import CoordinatorArgs, build
 
     ray.init(
         address=request.ray_address,
@@ -43,14 +45,38 @@ def deploy(request: DeployRequest) -> None:
     )
     gate = start_gate(request.cell, request.gate_database_url)
     agents = [start_agent(spec, request.cell, request.agents_database_url) for spec in AGENTS]
-    serve.start(http_options={"host": "127.0.0.1", "port": request.port})
+    serve.start(
+        http_options={
+            "host": "127.0.0.1",
+            "port": request.port,
+            "keep_alive_timeout_s": KEEP_ALIVE_S,
+        }
+    )
     ray.get([actor.health.remote() for actor in (gate, *agents)], timeout=request.start_timeout_s)
+    run_coordinator(request)
+    ray.shutdown()
+
+
+def run_coordinator(request: DeployRequest) -> None:
+    """Deploys the coordinator with the code as it is now; returns when it is ready.
+
+    A replica that runs already is replaced: Serve gives each deployment a version of its own.
+    """
+    from ray import serve
+
+    from serve_apps.coordinator import CoordinatorArgs, build
+
     serve.run(
-        build(CoordinatorArgs(cell=request.cell, database_url=request.coordinator_database_url)),
+        build(
+            CoordinatorArgs(
+                cell=request.cell,
+                database_url=request.coordinator_database_url,
+                redis_url=request.redis_url,
+            )
+        ),
         name=f"cell{request.cell}",
         route_prefix="/",
     )
-    ray.shutdown()
 
 
 def main() -> int:

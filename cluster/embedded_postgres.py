@@ -92,8 +92,16 @@ class EmbeddedPostgres:
         """Process id of the postmaster while it is started."""
         return self._process.pid if self._process else None
 
-    def start(self, timeout: float = 30.0) -> str:
-        """Start, making the data directory at first use; returns :attr:`url`.
+    def alive(self) -> bool:
+        """Whether the postmaster that was started still runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def restart(self, timeout: float = 30.0) -> str:
+        """Start again on the same port, after the server died or was stopped; as :meth:`start`."""
+        return self.start(timeout, self.port)
+
+    def start(self, timeout: float = 30.0, port: int = 0) -> str:
+        """Start, making the data directory at first use; returns :attr:`url`. ``port`` 0: any.
 
         A server that an earlier run left behind is stopped first. Raises ServiceError with the
         end of the log when it does not answer in ``timeout`` seconds.
@@ -105,7 +113,7 @@ class EmbeddedPostgres:
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         sockets = self._socket_directory(user)
         for attempt in (1, 2, 3):
-            self.port = free_port()
+            self.port = port or free_port()
             options = {
                 **SERVER_OPTIONS,
                 "port": str(self.port),

@@ -84,15 +84,26 @@ class EmbeddedValkey:
         """Process id of the server while it is started."""
         return self._process.pid if self._process else None
 
-    def start(self, timeout: float = 10.0) -> str:
-        """Start and wait until it answers; returns :attr:`url`, raises ServiceError."""
+    def alive(self) -> bool:
+        """Whether the server that was started still runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def restart(self, timeout: float = 10.0) -> str:
+        """Start again, empty, on the same port, after the server died; as :meth:`start`."""
+        return self.start(timeout, self.port)
+
+    def start(self, timeout: float = 10.0, port: int = 0) -> str:
+        """Start and wait until it answers; returns :attr:`url`, raises ServiceError.
+
+        ``port`` 0: any.
+        """
         self.stop_leftovers()
         self.directory.mkdir(mode=0o700, exist_ok=True)
         binary = server_binary()
         # In a file, because other users can read a command line.
         config = self.directory / "valkey.conf"
         for attempt in (1, 2, 3):
-            self.port = free_port()
+            self.port = port or free_port()
             options = {
                 **SERVER_OPTIONS,
                 "port": str(self.port),

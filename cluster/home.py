@@ -34,6 +34,9 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     instance_id: str
     ports: dict[str, int] = {}
     addresses: dict[str, str] = {}
+    restarts: dict[str, int] = {}  # by the supervisor, since the start
+    session_id: str = ""  # of the service session, once requests are answered
+    symbols: list[str] = []
 
 
 class HomeLock:
@@ -125,6 +128,13 @@ class Home:
         finally:
             os.close(descriptor)
         return False
+
+    def holder(self) -> int | None:
+        """The pid of the command that holds the lock now; None when nobody does."""
+        if not self.is_locked():
+            return None
+        text = (self.path / "lock").read_text().strip()
+        return int(text) if text.isdigit() else None
 
     def write_instance(self, instance: Instance) -> None:
         """Tell other commands what runs here; replaced in one step, mode 600."""

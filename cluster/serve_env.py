@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cluster.ingress import install
 from cluster.processes import free_port
+
+INGRESS_BOUNDS = {
+    # A request is idempotent by its id, so one that a dying replica swallowed is sent again; the
+    # pauses of a second between tries outlast the replacement of a replica.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response junk-response",
+    "RAY_SERVE_HAPROXY_RETRIES": "8",
+    # Only what fits one buffer can be sent again: 256 bars of Arrow do.
+    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
+    "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "1",
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "30",  # silence of a client in the middle of a request
+    "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "60",  # longer than any deadline of a request
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",  # a worker that a reload replaced
+    "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",  # down at the first broken connection
+}
 
 
 def serve_env(runtime: Path) -> dict[str, str]:
@@ -15,6 +30,8 @@ def serve_env(runtime: Path) -> dict[str, str]:
     folder = runtime / "haproxy"
     folder.mkdir(mode=0o700, exist_ok=True)
     return {
+        **INGRESS_BOUNDS,
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(install(folder)),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",

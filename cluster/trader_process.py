@@ -23,6 +23,7 @@ class TraderRequest(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: str
     coordinator_url: str
     port: int
+    token: str = ""  # for the coordinator; whoever starts the trader fills it in
     bars_path: str = ""
     locks: list[tuple[int, int]] = []  # (ts, symbol) of quarantined bars
     dates_per_second: float = 0.0  # 0: as fast as it goes
@@ -45,6 +46,7 @@ def run(request: TraderRequest) -> int:
         database_url=request.database_url,
         redis_url=request.redis_url,
         coordinator_url=request.coordinator_url,
+        token=request.token,
         port=request.port,
         lease_ttl_s=request.lease_ttl_s,
         answer_deadline_s=request.answer_deadline_s,

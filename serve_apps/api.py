@@ -36,6 +36,7 @@ from serve_apps.requests import respond
 from serve_apps.routes import ROUTES, TEXT, Route
 from serve_apps.session_state import LogMismatch
 from serve_apps.story import DecisionId, parse_id
+from serve_apps.upgrade import VersionChange, VersionChanged
 from serve_apps.wire import ARROW, JSON, MAX_BODY_BYTES, PROBLEM, Refused
 
 BODY_TIMEOUT_S = 10.0
@@ -118,6 +119,13 @@ class Health(Protocol):
         """How well it does: JSON of GET /v1/status."""
 
 
+class Upgrades(Protocol):
+    """serve_apps.upgrade.AgentUpgrade."""
+
+    async def change(self, name: str, wanted: VersionChange, by: str) -> VersionChanged:
+        """Makes an actor the agent ``name`` between two rounds."""
+
+
 class Api:
     """All routes of ``serve_apps.routes`` over their collaborators."""
 
@@ -129,6 +137,7 @@ class Api:
         desk: TakesNews,
         meter: Meter,
         health: Health,
+        upgrade: Upgrades,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._decider = decider
@@ -137,14 +146,19 @@ class Api:
         self._desk = desk
         self._meter = meter
         self._health = health
+        self._upgrade = upgrade
         self._clock_ns = clock_ns
         self._document = msgspec.json.encode(document(ROUTES))
         self._exact: dict[str, dict[str, Route]] = {}
-        self._below: dict[str, dict[str, Route]] = {}  # path up to its parameter
-        for route in ROUTES:
-            stem, brace, _ = route.path.partition("{")
-            known = self._below if brace else self._exact
-            known.setdefault(stem, {})[route.method] = route
+        # By what stands before and after the path's parameter, the longer ends first.
+        self._around: dict[tuple[str, str], dict[str, Route]] = {}
+        for route in sorted(ROUTES, key=lambda route: -len(route.path.partition("}")[2])):
+            stem, brace, rest = route.path.partition("{")
+            if brace:
+                key = stem, rest.partition("}")[2]
+                self._around.setdefault(key, {})[route.method] = route
+            else:
+                self._exact.setdefault(stem, {})[route.method] = route
         self._answers: dict[str, Callable[[Request, Headers], Awaitable[Response]]] = {
             route.name: getattr(self, f"_{route.name}") for route in ROUTES
         }
@@ -160,7 +174,7 @@ class Api:
             if route.scope is not None:
                 token = headers.get(b"authorization")
                 text = None if token is None else token.decode("latin-1")
-                await self._authenticator.admit(text, route.scope)
+                request.scope["caller"] = await self._authenticator.admit(text, route.scope)
             response = await self._answers[name](request, headers)
         except Refused as refused:
             response = _problem(refused)
@@ -173,7 +187,8 @@ class Api:
     def _match(self, method: str, path: str) -> Route:
         found = self._exact.get(path)
         if found is None:
-            found = next((known for stem, known in self._below.items() if _last(path, stem)), None)
+            fitting = (known for ends, known in self._around.items() if _inside(path, *ends))
+            found = next(fitting, None)
         if found is None:
             raise Refused(404, "Not found", "no such path: see /openapi.json", code="not_found")
         route = found.get(method)
@@ -207,10 +222,21 @@ class Api:
         status = await self._desk.post(body, await self._session_now(409), self._clock_ns())
         return _json({"status": "accepted" if status == 202 else "known"}, status)
 
+    async def _agent_version(self, request: Request, headers: Headers) -> Response:
+        _content_type(headers, (JSON,))
+        body = await _body(request, headers)
+        try:
+            wanted = msgspec.json.decode(body, type=VersionChange)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Refused(422, "Bad request", str(error), code="bad_request") from error
+        name = _inside(request.scope["path"], "/v1/agents/", "/version")
+        caller = request.scope["caller"]
+        return _json(await self._upgrade.change(name, wanted, f"{caller.name} {caller.token_id}"))
+
     # -- GET --------------------------------------------------------------------------------
 
     async def _decision(self, request: Request, _: Headers) -> Response:
-        return await self._story(_last(request.scope["path"], "/v1/decisions/"))
+        return await self._story(_inside(request.scope["path"], "/v1/decisions/"))
 
     async def _find_decision(self, request: Request, _: Headers) -> Response:
         query = request.query_params
@@ -231,7 +257,7 @@ class Api:
         return _json(await self._readings.agents())
 
     async def _agent(self, request: Request, _: Headers) -> Response:
-        return _json(await self._readings.agent(_last(request.scope["path"], "/v1/agents/")))
+        return _json(await self._readings.agent(_inside(request.scope["path"], "/v1/agents/")))
 
     async def _weights(self, request: Request, _: Headers) -> Response:
         text = request.query_params.get("rounds", str(DEFAULT_ROUNDS))
@@ -289,9 +315,10 @@ class Api:
         return Response(self._meter.exposition(), headers={"Content-Type": TEXT})
 
 
-def _last(path: str, stem: str) -> str:
-    """The path's parameter, which may hold slashes; empty when it does not begin so."""
-    return path[len(stem) :] if path.startswith(stem) else ""
+def _inside(path: str, stem: str, end: str = "") -> str:
+    """The path's parameter, which may hold slashes; empty when the path is another one."""
+    fits = path.startswith(stem) and path.endswith(end)
+    return path[len(stem) : len(path) - len(end)] if fits else ""
 
 
 def _json(body: object, status: int = 200) -> Response:

@@ -33,8 +33,10 @@ class CoordinatorClient:
         deadline_s: float,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
+        token: str | None = None,
     ) -> None:
-        self._http = httpx.Client(base_url=base_url)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(base_url=base_url, headers=headers)
         self._deadline_s = deadline_s
         self._clock = clock
         self._pause = pause

@@ -1,41 +1,41 @@
-"""The MCP coordinator: a Ray Serve deployment over the round engine.
+"""The MCP coordinator as a Ray Serve deployment: composes rounds, engine and HTTP surface.
 
-POST /v1/decide   bars of one moment in, recorded decisions out
-GET  /healthz     the process answers
-GET  /readyz      a round could be served
-GET  /v1/rounds/last   number and session of the last round, from the journal
+The routes stand in ``serve_apps.routes``; this module only puts the parts together.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from typing import Any, Protocol
 
 import msgspec
-import psycopg
 from pydantic import BaseModel
 from ray import serve
-from ray.serve import Application
+from ray.serve import Application, metrics
 from ray.serve.schema import LoggingConfig
 from starlette.requests import Request
 from starlette.responses import Response
 
 from actors.registry import AGENTS
-from data import round_log
-from data.round_log import LoggedRound
-from data.store import connect
+from serve_apps.api import Api
+from serve_apps.auth import Authenticator
 from serve_apps.decider import Decider
 from serve_apps.decision_log import DecisionLog
 from serve_apps.engine import Engine
+from serve_apps.keeper import SnapshotKeeper
+from serve_apps.link import Link
+from serve_apps.log_reader import DatabaseLog
+from serve_apps.meter import Meter
+from serve_apps.news_desk import NewsDesk
+from serve_apps.rate_limit import RateLimiter
 from serve_apps.ray_ports import RayAgents, RayGate
+from serve_apps.readings import Readings
 from serve_apps.round_store import RoundStore
-from serve_apps.rounds import RETRY_AFTER_S, Rounds
-from serve_apps.session_state import LogMismatch
-from serve_apps.wire import MAX_BODY_BYTES, Problem, Refused
+from serve_apps.rounds import Rounds
+from serve_apps.upgrade import AgentUpgrade
 
 
 class CoordinatorArgs(BaseModel):
@@ -43,6 +43,44 @@ class CoordinatorArgs(BaseModel):
 
     cell: int = 0
     database_url: str
+    redis_url: str
+
+
+class Leaves(Protocol):
+    """Agents that may be left out; see serve_apps.ray_ports.RayAgents."""
+
+    def out(self) -> dict[str, str]:
+        """Who is left out now, and why."""
+
+
+class Health:
+    """See serve_apps.api.Health."""
+
+    def __init__(
+        self, engine: Engine, authenticator: Authenticator, agents: Leaves, meter: Meter
+    ) -> None:
+        self._engine = engine
+        self._authenticator = authenticator
+        self._agents = agents
+        self._meter = meter
+
+    def why_not_ready(self) -> str:
+        """Why no round could be served now; empty when one could."""
+        return (
+            self._engine.why_not_ready
+            or self._authenticator.fault
+            or self._engine.why_no_quorum(len(self._agents.out()))
+        )
+
+    def status(self) -> dict[str, Any]:
+        """How well it does, and which agents are left out now."""
+        state: dict[str, Any] = msgspec.to_builtins(self._meter.degradation())
+        return state | {
+            "agents_out": self._agents.out(),
+            "waiting": self._engine.waiting,
+            "shed": self._engine.shed,
+            "not_ready": self.why_not_ready(),
+        }
 
 
 class Coordinator:
@@ -52,30 +90,39 @@ class Coordinator:
     async def __init__(self, args: CoordinatorArgs) -> None:  # type: ignore[misc]
         # The round's thread waits for the interpreter while the event loop works: not 5 ms.
         sys.setswitchinterval(0.0005)
-        self._args = args
-        stopping = threading.Event()
+        url, cell, stopping = args.database_url, args.cell, threading.Event()
+        link = Link(url, f"coordinator-{cell}-tokens")
+        authenticator = Authenticator(link.tokens, RateLimiter(args.redis_url))
+        desk = NewsDesk(Link(url, f"coordinator-{cell}-news"))
+        agents, gate = RayAgents(AGENTS, cell), RayGate(cell)
         rounds = Rounds(
-            args.cell,
+            cell,
             AGENTS,
-            RoundStore(args.database_url, args.cell),
-            RayAgents(AGENTS, args.cell),
-            RayGate(args.cell),
-            self._history,
-            self._last_round,
+            RoundStore(url, cell),
+            agents,
+            gate,
+            DatabaseLog(url, cell),
             time.time_ns,
             stopping,
+            desk,
         )
-        self._engine = Engine(rounds, stopping)
-        self._decider = Decider(self._engine, DecisionLog(args.database_url, args.cell))
-        await self._engine.start()
-
-    def _history(self, session_id: str) -> Iterator[LoggedRound]:
-        with connect(self._args.database_url, name="coordinator-history") as connection:
-            yield from round_log.rounds(connection, self._args.cell, session_id)
-
-    def _last_round(self) -> tuple[int, str] | None:
-        with connect(self._args.database_url, name="coordinator-last") as connection:
-            return round_log.last_round(connection, self._args.cell)
+        keeper = SnapshotKeeper(rounds, agents, gate, AGENTS)
+        self._engine = engine = Engine(rounds, stopping, between=keeper.look)
+        meter = Meter(
+            lambda: engine.min_agents, lambda: engine.waiting, lambda: engine.shed, metrics
+        )
+        engine.listener, engine.entered = meter, desk.load
+        await authenticator.start()
+        await engine.start()
+        self._api = Api(
+            Decider(engine, DecisionLog(url, cell)),
+            Readings(url, cell),
+            authenticator,
+            desk,
+            meter,
+            Health(engine, authenticator, agents, meter),
+            AgentUpgrade(cell, engine, agents, url),
+        )
 
     async def check_health(self) -> None:
         """A replica that lost the log's thread is replaced; the next one reads the log."""
@@ -83,47 +130,8 @@ class Coordinator:
             raise RuntimeError(self._engine.fault)
 
     async def __call__(self, request: Request) -> Response:
-        """Routes by path; every error is a Problem."""
-        try:
-            return await self._route(request)
-        except Refused as refused:
-            retry = {"Retry-After": str(refused.retry_after)} if refused.retry_after else {}
-            return _problem(refused.problem, refused.headers | retry)
-        except (psycopg.Error, LogMismatch) as error:
-            detail = f"{type(error).__name__}: the journal cannot be read"
-            problem = Problem(title="No journal", status=503, detail=detail)
-            return _problem(problem, {"Retry-After": str(RETRY_AFTER_S)})
-
-    async def _route(self, request: Request) -> Response:
-        match request.method, request.url.path:
-            case "POST", "/v1/decide":
-                body = await request.body()
-                if len(body) > MAX_BODY_BYTES:
-                    raise Refused(413, "Too large", f"a body holds at most {MAX_BODY_BYTES} bytes")
-                return _json(await self._decider.decide(body))
-            case "GET", "/healthz":
-                return _json({"status": "ok"})
-            case "GET", "/readyz":
-                why = self._engine.why_not_ready
-                return _json({"ready": not why, "why": why}, 503 if why else 200)
-            case "GET", "/v1/rounds/last":
-                last = await asyncio.to_thread(self._last_round)
-                found = {"round": last[0], "session_id": last[1]} if last else {"round": 0}
-                return _json(found)
-        raise Refused(404, "Not found", f"{request.method} {request.url.path} does not exist")
-
-
-def _json(body: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(body), status, media_type="application/json")
-
-
-def _problem(problem: Problem, headers: dict[str, str]) -> Response:
-    return Response(
-        msgspec.json.encode(problem),
-        problem.status,
-        headers,
-        media_type="application/problem+json",
-    )
+        """See serve_apps.api.Api."""
+        return await self._api.handle(request)
 
 
 def build(args: CoordinatorArgs) -> Application:
@@ -131,7 +139,8 @@ def build(args: CoordinatorArgs) -> Application:
     deployment = serve.deployment(Coordinator).options(
         name="mcp_coordinator",
         num_replicas=1,
-        max_ongoing_requests=500,
+        # Above the queue's own bound, which answers with a reason.
+        max_ongoing_requests=1500,
         max_queued_requests=1000,
         health_check_period_s=1,
         health_check_timeout_s=10,

@@ -11,15 +11,14 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
 import psycopg
 import structlog
 
-from actors.contract import Status
-from data.records import RoundOutput
+from data.records import RoundOutput, SessionConfig
 from data.round_output import OutputArrays
 from serve_apps.requests import Answer, Asked
 from serve_apps.round_queue import RoundQueue, Waiting
@@ -60,9 +59,12 @@ class Engine:
         self.fault: str | None = "not started"
         self._rounds = rounds
         self._stopping = stopping
-        self._listener = listener
+        self.listener = listener
+        # Hears which session is served from now on, before its first round.
+        self.entered: Callable[[SessionConfig], Awaitable[None]] | None = None
         self._between = between
         self._clock = clock
+        self.shed = 0  # requests refused because the queue was full
         self._queue = RoundQueue()
         self._in_flight: dict[str, Waiting] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -83,6 +85,19 @@ class Engine:
         """Why no round could be served now; empty when one could."""
         return self.fault or self._rounds.why_waiting
 
+    @property
+    def min_agents(self) -> int:
+        """The quorum of the session that is served; 0 without one."""
+        state = self._rounds.state
+        return 0 if state is None else int(state.config.limits["min_agents"])
+
+    def why_no_quorum(self, agents_out: int) -> str:
+        """Why nothing could be decided while so many agents are left out; empty when it could."""
+        state = self._rounds.state
+        if state is None or len(state.agents) - agents_out >= self.min_agents:
+            return ""
+        return f"{agents_out} agents are left out: below the quorum of {self.min_agents}"
+
     async def start(self) -> None:
         """Reads the log on the round's thread; returns when rounds can be served."""
         self._loop = asyncio.get_running_loop()
@@ -90,6 +105,8 @@ class Engine:
         self._thread = threading.Thread(target=self._run, args=(ready,), name="rounds", daemon=True)
         self._thread.start()
         await ready
+        if self._rounds.state is not None:
+            await self._enter(self._rounds.state)
 
     async def stop(self) -> None:
         """Ends the thread after the round it is in."""
@@ -109,7 +126,13 @@ class Engine:
         if self._in_flight:
             detail = "another session's rounds are in flight"
             raise Refused(503, "Busy", detail, RETRY_AFTER_S, "busy")
-        return await self.between_rounds(lambda: self._rounds.change_to(session_id))
+        state = await self.between_rounds(lambda: self._rounds.change_to(session_id))
+        await self._enter(state)
+        return state
+
+    async def _enter(self, state: SessionState) -> None:
+        if self.entered is not None:
+            await self.entered(state.config)
 
     async def between_rounds(self, action: Callable[[], T]) -> T:
         """Runs ``action`` on the round's thread, between two rounds; its result or error."""
@@ -149,6 +172,7 @@ class Engine:
         now = self._clock()
         waiting = Waiting(asked, now, now + deadline_s, loop.create_future())
         if not self._queue.put(waiting):
+            self.shed += 1
             detail = f"{len(self._queue)} requests wait"
             raise Refused(503, "Overloaded", detail, RETRY_AFTER_S, "overloaded")
         self._in_flight[asked.request_id] = waiting
@@ -249,8 +273,8 @@ class Engine:
         for waiting, places in zip(batch, rows, strict=True):
             if not waiting.done.done():
                 waiting.done.set_result(Answer(output, arrays, places))
-        if self._listener is not None:
-            self._listener.round(output, arrays, stages.seconds)
+        if self.listener is not None:
+            self.listener.round(output, arrays, stages.seconds)
 
 
 def _settle(done: asyncio.Future[T], result: T, error: BaseException | None) -> None:
@@ -271,11 +295,3 @@ def _fail(batch: Sequence[Waiting], error: Exception) -> None:
     for waiting in batch:
         if not waiting.done.done():
             waiting.done.set_exception(error)
-
-
-def vote_counts(output: RoundOutput, arrays: OutputArrays) -> dict[str, dict[str, int]]:
-    """How many decisions each agent gave each status: agent -> status -> count."""
-    return {
-        name: {status.name.lower(): int((arrays.status[:, k] == status).sum()) for status in Status}
-        for k, name in enumerate(output.agents)
-    }

@@ -21,6 +21,7 @@ import structlog
 
 from actors.contract import AgentSpec, Floats, Status
 from actors.gate import Judged, judged_decoder
+from actors.snapshot import Snapshot
 from data.bars import Bars
 from data.journal import OPERATIONS, Head, Record, cell_chain, next_record
 from data.news import News
@@ -56,6 +57,19 @@ class Agents(Protocol):
 
     def versions(self) -> dict[str, str]:
         """Each agent's hash of its step function."""
+
+
+class LogReader(Protocol):
+    """The cell's log, read at a start and at a change of session."""
+
+    def last_round(self) -> tuple[int, str] | None:
+        """Number and session of the last input record; None before the first."""
+
+    def rounds(self, session_id: str, after: int) -> Iterable[LoggedRound]:
+        """The session's rounds after a number, in order."""
+
+    def memory(self, session_id: str) -> Snapshot | None:
+        """The newest snapshot of the session's pool; None without one."""
 
 
 class GateLost(RuntimeError):
@@ -117,7 +131,7 @@ class Stages:
 class Rounds:
     """The state of one cell's log and the way to its next record.
 
-    ``history`` reads a session's rounds after a number; ``stopping`` ends every wait.
+    ``stopping`` ends every wait.
     """
 
     def __init__(
@@ -127,8 +141,7 @@ class Rounds:
         store: RoundStore,
         agents: Agents,
         gate: GatePort,
-        history: Callable[[str], Iterable[LoggedRound]],
-        last_round: Callable[[], tuple[int, str] | None],
+        log: LogReader,
         clock_ns: Callable[[], int],
         stopping: threading.Event,
         news: NewsPort | None = None,
@@ -140,8 +153,7 @@ class Rounds:
         self._store = store
         self._agents = agents
         self._gate = gate
-        self._history = history
-        self._last_round = last_round
+        self._log = log
         self._clock_ns = clock_ns
         self._stopping = stopping
         self._news = news or NoNews()
@@ -153,7 +165,7 @@ class Rounds:
 
     def start(self) -> None:
         """Reads the log: the last session's state, and the round that a crash left open."""
-        last = self._last_round()
+        last = self._log.last_round()
         self._operations = self._store.operations_seq()
         if last is not None:
             self._number, session_id = last
@@ -166,7 +178,7 @@ class Rounds:
     def _resume(self, session_id: str) -> None:
         config, _ = self._store.session(session_id)
         self._check_models(config)
-        self.state, open_round = rebuild(config, self._specs, self._history(session_id))
+        self.state, open_round = self._rebuilt(config)
         if open_round is not None:
             self._finish(self.state, open_round)
 
@@ -185,11 +197,17 @@ class Rounds:
             detail = f"session {session_id} has ended"
             raise Refused(409, "Session ended", detail, code="session_ended")
         self._check_models(config)
-        state, open_round = rebuild(config, self._specs, self._history(session_id))
+        state, open_round = self._rebuilt(config)
         if open_round is not None:
             raise Refused(503, "Busy", "the session has an open round", RETRY_AFTER_S, "busy")
         self.state = state
         return state
+
+    def _rebuilt(self, config: SessionConfig) -> tuple[SessionState, LoggedRound | None]:
+        def rounds(after: int) -> Iterable[LoggedRound]:
+            return self._log.rounds(config.session_id, after)
+
+        return rebuild(config, self._specs, rounds, self._log.memory(config.session_id))
 
     def _check_models(self, config: SessionConfig) -> None:
         names = list(config.models.values())

@@ -18,6 +18,7 @@ from serve_apps.reading_records import (
     WeightsReading,
 )
 from serve_apps.readings import DEFAULT_ROUNDS, MOST_ROUNDS
+from serve_apps.upgrade import VersionChange, VersionChanged
 from serve_apps.wire import ARROW, JSON, DecideRequest, DecideResponse
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -131,6 +132,20 @@ ROUTES: tuple[Route, ...] = (
         "One agent.",
         answer=AgentDetail,
         statuses=(404,),
+        parameters=(
+            Parameter("name", "path", {"type": "string", "minLength": 1}, "the agent's name"),
+        ),
+    ),
+    Route(
+        "agent_version",
+        "POST",
+        "/v1/agents/{name}/version",
+        "Put a newer actor in an agent's place, between two rounds: 'sapphire agents upgrade'.",
+        Scope.OPERATE,
+        VersionChanged,
+        takes=VersionChange,
+        takes_media=(JSON,),
+        statuses=(404, 409, *_BODY_ERRORS),
         parameters=(
             Parameter("name", "path", {"type": "string", "minLength": 1}, "the agent's name"),
         ),

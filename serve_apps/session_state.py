@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.agent import module_hash
 from actors.contract import OUT_FIXED, STATUS, AgentSpec, Floats, Status
 from actors.judge import UNMEASURED
 from actors.pool import PooledRound, PoolParams, PoolState, pool_round
 from actors.pool_state import OPEN, OPEN_TS, STEPS, WAITED
+from actors.snapshot import Snapshot
 from actors.voting import is_sound, take_answer, without_answer
 from actors.vpin_hft import SPEC as VPIN
 from actors.vpin_hft import TOXICITY_COLUMN
@@ -37,6 +40,19 @@ _ENTRIES = {
     "p": "entry_p",
     "pool": "entry_pool",
 }
+
+
+POOL = "pool"  # the part's name among the snapshots
+
+
+class _Memory(msgspec.Struct, frozen=True):
+    pool: bytes
+    last_ts: bytes
+
+
+def pool_code() -> str:
+    """Hash of the code that a pool's memory belongs to."""
+    return module_hash("actors.pool")
 
 
 class LogMismatch(RuntimeError):
@@ -89,6 +105,20 @@ class SessionState:
             stepped=bool(pooled.stepped),
             window=window_record(self.pool),
         )
+
+    def memory(self) -> Snapshot:
+        """All of it after the last round, for a restart by the same code."""
+        kept = _Memory(pool=self.pool.to_bytes(), last_ts=self.last_ts.tobytes())
+        return Snapshot(POOL, self.last_round, pool_code(), msgspec.msgpack.encode(kept))
+
+    def restore(self, kept: Snapshot) -> None:
+        """Takes on what ``memory`` gave; ValueError when it is of another session's shape."""
+        memory = msgspec.msgpack.decode(kept.payload, type=_Memory)
+        pool = PoolState.from_bytes(memory.pool)
+        last_ts = np.frombuffer(memory.last_ts, np.int64).copy()
+        if (pool.n_voters, len(last_ts)) != (len(self.agents), len(self.config.symbols)):
+            raise ValueError("the memory is not this session's")
+        self.pool, self.last_ts, self.last_round = pool, last_ts, kept.round
 
     def skip(self, given: RoundInput) -> None:
         """Advances over a round that was closed as aborted: its bars count, its votes do not."""
@@ -187,9 +217,17 @@ def _sound(out: Floats | Status, count: int, spec: AgentSpec) -> Floats | Status
 
 
 def rebuild(
-    config: SessionConfig, agents: Sequence[AgentSpec], rounds: Iterable[LoggedRound]
+    config: SessionConfig,
+    agents: Sequence[AgentSpec],
+    rounds: Callable[[int], Iterable[LoggedRound]],
+    kept: Snapshot | None = None,
 ) -> tuple[SessionState, LoggedRound | None]:
-    """The state after the log's rounds, and the round that is still open, if any."""
+    """The state after the log's rounds, and the round that is still open, if any.
+
+    ``rounds`` gives those after a number: all of them, or those after the memory ``kept``.
+    """
     state = SessionState(config, agents)
-    open_round = state.replay(rounds)
+    if kept is not None:
+        state.restore(kept)
+    open_round = state.replay(rounds(state.last_round))
     return state, open_round

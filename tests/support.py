@@ -61,16 +61,26 @@ from data.records import (
     output_decoder,
     rows_to_bars,
 )
-from data.round_log import LoggedRound
 from data.round_output import packed_decisions
 from data.sessions import load_model, save_model, save_session
 from data.store import connect
+from data.tokens import Scope, create_token
+from serve_apps.api import Api
+from serve_apps.auth import Authenticator
 from serve_apps.client import CoordinatorClient
-from serve_apps.coordinator import Coordinator, Decider
+from serve_apps.coordinator import Health
+from serve_apps.decider import Decider
 from serve_apps.decision_log import DecisionLog
 from serve_apps.engine import Engine
+from serve_apps.link import Link
+from serve_apps.log_reader import DatabaseLog
+from serve_apps.meter import Meter
+from serve_apps.news_desk import NewsDesk
+from serve_apps.rate_limit import RateLimiter
+from serve_apps.readings import Readings
 from serve_apps.round_store import RoundStore
 from serve_apps.rounds import GateLost, Rounds
+from serve_apps.upgrade import AgentUpgrade
 from serve_apps.wire import BarIn, DecideRequest, DecideResponse
 
 DAY_NS = 86_400_000_000_000
@@ -311,6 +321,10 @@ class TableLog:
         """See actors.voter.Log."""
         return load_model(self.connection, model_id)
 
+    def snapshot(self, cell: int, session_id: str, at_most: int) -> bytes | None:
+        """See actors.voter.Log; these voters live through everything."""
+        return None
+
 
 class Crash(SystemExit):
     """The process dies here: no handler of ours may catch it, and its thread ends in silence."""
@@ -336,6 +350,10 @@ class Voters:
     def versions(self) -> dict[str, str]:
         """See serve_apps.rounds.Agents."""
         return {}
+
+    def out(self) -> dict[str, str]:
+        """See serve_apps.coordinator.Leaves."""
+        return {name: status.name.lower() for name, status in self.faults.items()}
 
     def votes(
         self, given: RoundInput, payload: bytes, config: SessionConfig
@@ -385,23 +403,19 @@ class Cell:
         gate: GateInProcess,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._url = house.roles.coordinator
-        self.store = RoundStore(self._url, CELL)
-        self.log = DecisionLog(self._url, CELL)
+        self.url = house.roles.coordinator
+        self.store = RoundStore(self.url, CELL)
+        self.log = DecisionLog(self.url, CELL)
+        self.reader = DatabaseLog(self.url, CELL)
+        self.desk = NewsDesk(Link(self.url, "test-news"))
+        self.agents = voters
         stopping = threading.Event()
         self.rounds = Rounds(
-            CELL, AGENTS, self.store, voters, gate, self._history, self._last, clock_ns, stopping
+            CELL, AGENTS, self.store, voters, gate, self.reader, clock_ns, stopping, self.desk
         )
         self.engine = Engine(self.rounds, stopping)
+        self.engine.entered = self.desk.load
         self.decider = Decider(self.engine, self.log, clock_ns)
-
-    def _history(self, session_id: str) -> Iterator[LoggedRound]:
-        with connect(self._url, name="test-history") as connection:
-            yield from round_log.rounds(connection, CELL, session_id)
-
-    def _last(self) -> tuple[int, str] | None:
-        with connect(self._url, name="test-last") as connection:
-            return round_log.last_round(connection, CELL)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Engine]:
@@ -447,13 +461,28 @@ def request_body(
 # -- a whole session: trader and coordinator over HTTP --------------------------------------
 
 
-class HostedCoordinator(Coordinator):
-    """The coordinator's routes over an engine of ours, in place of its Ray deployment."""
+def token_of(house: House) -> str:
+    """An access token with every scope, as an operator makes one."""
+    with connect(house.roles.ops, name="test-ops") as connection:
+        return create_token(connection, "test", tuple(Scope), 100_000, "test")
 
-    def __init__(self, cell: Cell) -> None:
-        self._engine = cell.engine
-        self._decider = cell.decider
-        self._last_round = cell._last  # type: ignore[method-assign]
+
+def surface(cell: Cell) -> tuple[Api, Authenticator]:
+    """The coordinator's routes over an engine of ours, in place of its Ray deployment."""
+    url, engine = cell.url, cell.engine
+    authenticator = Authenticator(Link(url, "test").tokens, RateLimiter("redis://127.0.0.1:9/0"))
+    meter = Meter(lambda: engine.min_agents, lambda: engine.waiting, lambda: engine.shed)
+    engine.listener = meter
+    api = Api(
+        cell.decider,
+        Readings(url, CELL),
+        authenticator,
+        cell.desk,
+        meter,
+        Health(engine, authenticator, cell.agents, meter),
+        AgentUpgrade(CELL, engine, cell.agents, url),
+    )
+    return api, authenticator
 
 
 @contextmanager
@@ -464,10 +493,11 @@ def hosted(cell: Cell) -> Iterator[str]:
 
     async def main() -> None:
         async with cell.running():
-            coordinator = HostedCoordinator(cell)
+            api, authenticator = surface(cell)
+            await authenticator.start()
 
             async def endpoint(request: Request) -> Response:
-                return await coordinator(request)
+                return await api.handle(request)
 
             app = Starlette(routes=[Route("/{path:path}", endpoint, methods=["GET", "POST"])])
             config = uvicorn.Config(app, "127.0.0.1", port, log_level="error", lifespan="off")
@@ -479,6 +509,7 @@ def hosted(cell: Cell) -> Iterator[str]:
             await asyncio.to_thread(stop.wait)
             server.should_exit = True
             await serving
+            await authenticator.stop()
 
     thread = threading.Thread(target=asyncio.run, args=(main(),), name="coordinator")
     thread.start()
@@ -497,8 +528,8 @@ Hook = Callable[[int], None]
 class HookedClient(CoordinatorClient):
     """The trader's client; ``before`` and ``after`` run round each decision, given its ts."""
 
-    def __init__(self, url: str, before: Hook, after: Hook) -> None:
-        super().__init__(url, 30.0)
+    def __init__(self, url: str, token: str, before: Hook, after: Hook) -> None:
+        super().__init__(url, 30.0, token=token)
         self._before = before
         self._after = after
 
@@ -527,13 +558,14 @@ def run_session(
 ) -> None:
     """A real trader takes ``bars`` through a hosted coordinator. There is no Redis."""
     cell = Cell(house, voters or Voters(TableLog(house.roles.read)), gate)
+    token = token_of(house)
     with hosted(cell) as url:
         trader = Trader(
             config,
             connect(house.roles.trader, name="test-trader"),
             house.roles.trader,
             TraderLease(house.roles.trader, config.account, 60.0),
-            HookedClient(url, before, after),
+            HookedClient(url, token, before, after),
             RecentBars("redis://127.0.0.1:9/0"),
             free_port(),
         )

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,9 +25,9 @@ import psycopg
 from actors.contract import Floats
 from actors.ray_actors import gate_actor_name
 from cluster.bring_up import CELL, Database, LocalCluster
-from cluster.home import Home
+from cluster.home import Home, Instance
 from cluster.plan import HORIZON, Plan, plan_session, record_session
-from cluster.processes import Process, free_ports, last_lines, wait_until
+from cluster.processes import Process, find_processes, free_ports, last_lines, wait_until
 from cluster.settings import ClusterSettings
 from cluster.trader_process import TraderRequest
 from data import round_log
@@ -56,7 +56,9 @@ def command_environment(home: Path, ports: tuple[int, int, int]) -> dict[str, st
     }
 
 
-def sapphire(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+def sapphire(
+    environment: dict[str, str], *words: str, timeout_s: float = WAIT_S
+) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "cluster.cli", *words],
@@ -64,7 +66,7 @@ def sapphire(environment: dict[str, str], *words: str) -> subprocess.CompletedPr
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=WAIT_S,
+        timeout=timeout_s,
         check=False,
     )
 
@@ -239,24 +241,7 @@ class RealCluster:
 
     def actor(self, name: str) -> Process:
         """The live process of the actor whose name or class begins with ``name``, as Ray says."""
-        found: list[Process] = []
-
-        def known() -> bool:
-            answer = httpx.get(
-                f"{self.cluster.dashboard_url}/api/v0/actors",
-                params={"limit": 200, "detail": "true"},
-                timeout=10.0,
-            ).raise_for_status()
-            for entry in answer.json()["data"]["result"]["result"]:
-                is_it = entry["name"].startswith(name) or entry["class_name"] == name
-                if is_it and entry["state"] == "ALIVE":
-                    process = Process.of(int(entry["pid"]))
-                    found.extend([process] if process else [])
-            return bool(found)
-
-        wait_until(known, WAIT_S, f"live actor {name}")
-        assert len(found) == 1, found
-        return found[0]
+        return find_actor(self.cluster.dashboard_url, name)
 
     def trader(self) -> Process:
         """The trader's process."""
@@ -264,6 +249,94 @@ class RealCluster:
         process = Process.of(self.cluster.trader.pid)
         assert process is not None
         return process
+
+
+def find_actor(dashboard_url: str, name: str) -> Process:
+    """The live process of the actor whose name or class begins with ``name``, as Ray says."""
+    found: list[Process] = []
+
+    def known() -> bool:
+        answer = httpx.get(
+            f"{dashboard_url}/api/v0/actors",
+            params={"limit": 200, "detail": "true"},
+            timeout=10.0,
+        ).raise_for_status()
+        for entry in answer.json()["data"]["result"]["result"]:
+            is_it = entry["name"].startswith(name) or entry["class_name"] == name
+            if is_it and entry["state"] == "ALIVE":
+                process = Process.of(int(entry["pid"]))
+                found.extend([process] if process else [])
+        return bool(found)
+
+    wait_until(known, WAIT_S, f"live actor {name}")
+    assert len(found) == 1, found
+    return found[0]
+
+
+class RunningCluster:
+    """A cluster that ``sapphire up -d`` started, asked and stopped by commands alone."""
+
+    def __init__(self, home: Home, symbols: Sequence[str]) -> None:
+        coordinator, trader, dashboard = free_ports(3)
+        self.home = home
+        self.symbols = tuple(symbols)
+        self.environment = command_environment(home.path, (coordinator, trader, dashboard))
+
+    def command(self, *words: str, timeout_s: float = WAIT_S) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end."""
+        return sapphire(self.environment, *words, timeout_s=timeout_s)
+
+    def up(self) -> None:
+        """Returns when the service session takes requests."""
+        file = self.home.path.parent / "symbols"
+        file.write_text("\n".join(self.symbols))
+        done = self.command("up", "-d", "--json", "--symbols-file", str(file), timeout_s=300.0)
+        assert done.returncode == 0, done.stderr
+
+    def down(self) -> None:
+        """Nothing of it is left."""
+        done = self.command("down")
+        assert done.returncode == 0, done.stderr
+        assert find_processes(self.home.hash) == []
+
+    def instance(self) -> Instance:
+        """What the running command tells."""
+        instance = self.home.read_instance()
+        assert instance is not None
+        return instance
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        return self.instance().addresses
+
+    @property
+    def session_id(self) -> str:
+        return self.instance().session_id
+
+    @property
+    def coordinator(self) -> str:
+        return self.addresses["coordinator"]
+
+    def token(self) -> str:
+        """A new one, to decide and read as fast as it likes."""
+        scopes = ("--scope", "decide", "--scope", "read")
+        done = self.command("token", "create", "--name", "load", *scopes, "--rate", "100000")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    @contextmanager
+    def reader(self) -> Iterator[psycopg.Connection]:
+        """A connection that can only read."""
+        with connect(self.addresses["database"], name="test-reader") as connection:
+            yield connection
+
+    def actor(self, name: str) -> Process:
+        """See ``find_actor``."""
+        return find_actor(self.addresses["dashboard"], name)
+
+    def part(self, name: str) -> Process:
+        """The main process of ``postgres`` or ``valkey``: the first that was started."""
+        return min(find_processes(self.home.hash, name), key=lambda process: process.started)
 
 
 def kill(process: Process) -> float:

@@ -176,9 +176,9 @@ def test_a_round_is_logged_then_voted_pooled_judged_and_answered(calm: Bench) ->
 def test_the_state_rebuilt_from_the_log_has_the_same_bits(calm: Bench) -> None:
     with calm.house.connect() as link:
         logged = list(rounds(link, CELL, calm.config.session_id))
-    whole, open_round = rebuild(calm.config, AGENTS, logged)
+    whole, open_round = rebuild(calm.config, AGENTS, lambda _: logged)
     assert open_round is None
-    step, _ = rebuild(calm.config, AGENTS, logged[:60])
+    step, _ = rebuild(calm.config, AGENTS, lambda _: logged[:60])
     assert step.replay(logged[60:]) is None
     assert step.pool.to_bytes() == whole.pool.to_bytes()
     assert window_record(whole.pool) == calm.outputs()[-1].window
@@ -197,7 +197,7 @@ def test_a_tampered_weight_is_not_believed(calm: Bench) -> None:
     forged = msgspec.structs.replace(output, weights=weights)
     logged[victim] = replace(logged[victim], output=encode(forged))
     with pytest.raises(LogMismatch, match=f"round {victim + 1}"):
-        rebuild(calm.config, AGENTS, logged)
+        rebuild(calm.config, AGENTS, lambda _: logged)
 
 
 # -- requests that come again ---------------------------------------------------------------
@@ -485,7 +485,7 @@ def test_a_live_round_left_open_too_long_is_aborted(house: House) -> None:
         with house.connect() as link:
             logged = list(rounds(link, CELL, bench.config.session_id))
         assert [r.kind for r in logged] == ["output"] * 3 + ["aborted"] + ["output"] * 2
-        rebuild(bench.config, AGENTS, logged)
+        rebuild(bench.config, AGENTS, lambda _: logged)
 
     with bench.account:
         asyncio.run(main())

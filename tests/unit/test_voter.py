@@ -28,6 +28,7 @@ class MemoryLog:
         self._payloads = payloads
         self.asked: list[tuple[int, int]] = []
         self.models: list[str] = []
+        self.kept: dict[int, bytes] = {}  # round -> memory
 
     def inputs(self, cell: int, session_id: str, after: int, before: int) -> Iterator[bytes]:
         self.asked.append((after, before))
@@ -36,6 +37,10 @@ class MemoryLog:
     def model(self, model_id: str) -> Floats:
         self.models.append(model_id)
         return MODELS[model_id]
+
+    def snapshot(self, cell: int, session_id: str, at_most: int) -> bytes | None:
+        kept = [n for n in self.kept if n <= at_most]
+        return self.kept[max(kept)] if kept else None
 
 
 def payload(number: int, bars: Bars, model: str = "one", session: str = "s") -> bytes:
