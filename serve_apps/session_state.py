@@ -192,14 +192,15 @@ def _evidence(outs: Sequence[Floats | Status], count: int, widths: Sequence[int]
 def prewarm(agents: Sequence[AgentSpec]) -> None:
     """Loads the compiled functions of a round, so that the first one does not wait for them."""
     bar = make_bar(ts=1, open=9, high=9, low=9, close=9, volume=9)
-    room = np.zeros((1, len(agents), 3)), *(np.zeros((1, len(agents)), np.int64) for _ in range(2))
+    votes = np.zeros((1, len(agents), 3))
+    status, reason = np.zeros((1, len(agents)), np.int64), np.zeros((1, len(agents)), np.int64)
     for k, spec in enumerate(agents):
         answer = np.zeros((1, spec.out_width))
         answer[0, STATUS] = Status.ABSTAINED
         _sound(answer, 1, spec)
-        take_answer(answer, 1, 0, k, *room)
-        without_answer(int(Status.FAILED), 1, k, *room)
-    pool_round(PoolParams(), PoolState.fresh(len(agents), 1), bar, room[0], room[1])
+        take_answer(answer, 1, 0, k, votes, status, reason)
+        without_answer(int(Status.FAILED), 1, k, votes, status, reason)
+    pool_round(PoolParams(), PoolState.fresh(len(agents), 1), bar, votes, status)
 
 
 def window_record(pool: PoolState) -> dict[str, Any]:
