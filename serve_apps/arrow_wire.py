@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from data.bars import BAR, UNKNOWN, Bars, empty_bars
 from data.money import INT64_MAX
-from data.records import SessionConfig
 from serve_apps.arrow_frames import check_frames, malformed
 from serve_apps.requests import (
     CODES,
@@ -320,13 +319,11 @@ def stream_of(batch: pa.RecordBatch) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def request_stream(
-    config: SessionConfig, bars: Bars, request_id: str, quarantined: Sequence[str] = ()
-) -> bytes:
-    """The request for bars in ticks (n,), as a client sends it."""
+def bars_batch(bars: Bars, symbols: Sequence[str]) -> pa.RecordBatch:
+    """A request's columns for bars in ticks (n,); ``symbols[n]`` is the name of number n."""
     columns: dict[str, Any] = {
         "ts": pa.array(np.ascontiguousarray(bars["ts"])),
-        "symbol": pa.array([config.symbols[n] for n in bars["symbol"].tolist()], pa.string()),
+        "symbol": pa.array([symbols[n] for n in bars["symbol"].tolist()], pa.string()),
         "volume": pa.array(np.ascontiguousarray(bars["volume"])),
     }
     for name in PRICES:
@@ -337,9 +334,4 @@ def request_stream(
         if known.any():
             key = f"{name}_ticks" if name in QUOTES else name
             columns[key] = pa.array(values, mask=~known)
-    metadata = {
-        "session_id": config.session_id,
-        "request_id": request_id,
-        "quarantined": msgspec.json.encode(list(quarantined)),
-    }
-    return stream_of(pa.record_batch(columns, metadata=metadata))
+    return pa.record_batch(columns)

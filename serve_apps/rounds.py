@@ -156,7 +156,7 @@ class Rounds:
         self._log = log
         self._clock_ns = clock_ns
         self._stopping = stopping
-        self._news = news or NoNews()
+        self._news = NoNews() if news is None else news
         self._number = 0
         self._head = Head(0, b"")
         self._operations = 0

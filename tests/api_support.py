@@ -1,61 +1,24 @@
-"""The whole HTTP surface over a cell of ours, with real tokens, on a loopback port."""
+"""The whole HTTP surface over a cell of ours: every method let through, tokens of one scope."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import uvicorn
 from starlette.requests import Request
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
-from support import CELL, Cell, House
+from support import Cell, House, surface
 
 from cluster.processes import free_port
 from data.store import connect
 from data.tokens import Scope, create_token
-from serve_apps.api import Api
-from serve_apps.auth import Authenticator
-from serve_apps.link import Link
-from serve_apps.news_desk import NewsDesk
-from serve_apps.rate_limit import RateLimiter
-from serve_apps.readings import Readings
 
 FAST = 1_000_000  # requests a second that the tests' own tokens have
-
-
-@dataclass
-class Tally:
-    """The Api's Meter and Health, as small as they can be."""
-
-    cell: Cell
-    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
-
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        """See serve_apps.api.Meter."""
-        assert seconds >= 0
-        self.answers[route, status] += 1
-
-    def exposition(self) -> bytes:
-        """See serve_apps.api.Meter."""
-        lines = [
-            f'answers_total{{route="{route}",status="{status}"}} {count}\n'
-            for (route, status), count in sorted(self.answers.items())
-        ]
-        return "".join(lines).encode()
-
-    def why_not_ready(self) -> str:
-        """See serve_apps.api.Health."""
-        return self.cell.engine.why_not_ready
-
-    def status(self) -> dict[str, Any]:
-        """See serve_apps.api.Health."""
-        return {"state": "ok", "waiting": self.cell.engine.waiting}
 
 
 @dataclass
@@ -63,15 +26,11 @@ class Hosted:
     """Where the surface listens, and tokens for it."""
 
     url: str
-    tally: Tally
-    readings: Readings
-    decide: str
-    read: str
+    tokens: dict[Scope, str]
 
     def headers(self, scope: Scope = Scope.READ) -> dict[str, str]:
         """The Authorization header of a token with this one scope."""
-        token = self.decide if scope is Scope.DECIDE else self.read
-        return {"Authorization": f"Bearer {token}"}
+        return {"Authorization": f"Bearer {self.tokens[scope]}"}
 
 
 def make_token(house: House, *scopes: Scope, rate_per_s: int = FAST) -> str:
@@ -81,28 +40,21 @@ def make_token(house: House, *scopes: Scope, rate_per_s: int = FAST) -> str:
 
 
 @contextmanager
-def hosted_api(house: House, cell: Cell, clock_ns: Any = None) -> Iterator[Hosted]:
+def hosted_api(house: House, cell: Cell) -> Iterator[Hosted]:
     """Serves the cell's Api from a thread until the block ends."""
     port = free_port()
-    decide, read = make_token(house, Scope.DECIDE), make_token(house, Scope.READ)
+    tokens = {scope: make_token(house, scope) for scope in Scope}
     started, stop = threading.Event(), threading.Event()
-    tally, failed = Tally(cell), []
-    readings = Readings(house.roles.coordinator, CELL)
+    failed: list[BaseException] = []
 
     async def main() -> None:
-        link = Link(house.roles.coordinator, "test-link")
-        limiter = RateLimiter("redis://127.0.0.1:9/0")
-        authenticator = Authenticator(link.tokens, limiter)
-        desk = NewsDesk(link)
-        cell.rounds._news = desk
-        clock = {} if clock_ns is None else {"clock_ns": clock_ns}
-        api = Api(cell.decider, readings, authenticator, desk, tally, tally, **clock)
-
-        async def app(scope: AsgiScope, receive: Receive, send: Send) -> None:
-            response = await api.handle(Request(scope, receive))
-            await response(scope, receive, send)
-
         async with cell.running():
+            api, authenticator = surface(cell)
+
+            async def app(scope: AsgiScope, receive: Receive, send: Send) -> None:
+                response = await api.handle(Request(scope, receive))
+                await response(scope, receive, send)
+
             await authenticator.start()
             config = uvicorn.Config(
                 app, "127.0.0.1", port, log_level="error", lifespan="off", access_log=False
@@ -116,9 +68,6 @@ def hosted_api(house: House, cell: Cell, clock_ns: Any = None) -> Iterator[Hoste
             server.should_exit = True
             await serving
             await authenticator.stop()
-            await limiter.close()
-            await readings.close()
-            await link.close()
 
     def run() -> None:
         try:
@@ -134,7 +83,7 @@ def hosted_api(house: House, cell: Cell, clock_ns: Any = None) -> Iterator[Hoste
     assert started.wait(20)
     try:
         assert not failed, failed
-        yield Hosted(f"http://127.0.0.1:{port}", tally, readings, decide, read)
+        yield Hosted(f"http://127.0.0.1:{port}", tokens)
     finally:
         stop.set()
         thread.join(20)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,22 +14,32 @@ import pytest
 from support import by_moment, forecast, plain_config, random_bars, request_body
 
 from data.bars import UNKNOWN, Bars
-from data.records import output_decoder
+from data.records import SessionConfig, output_decoder
 from serve_apps.arrow_wire import (
     RESPONSE_COLUMNS,
     ArrowRequest,
-    request_stream,
     respond_arrow,
     stream_of,
 )
+from serve_apps.client import arrow_call
 from serve_apps.requests import SymbolTable, decode, parse, respond, rows_of
 from serve_apps.wire import MAX_ARROW_ROWS, Problem, Refused, response_decoder
 
 CONFIG = plain_config(tuple(f"S{n}" for n in range(8)))
 TABLE = SymbolTable(CONFIG)
 BARS = random_bars(1, 8)
-BODY = request_stream(CONFIG, BARS, "r", ("S3",))
 NOW = 1_795_482_368_000_000_000
+
+
+def request_stream(
+    config: SessionConfig, bars: Bars, request_id: str, quarantined: Sequence[str] = ()
+) -> bytes:
+    call = arrow_call(bars, config.symbols, config.session_id, request_id, quarantined)
+    assert call.body is not None
+    return call.body
+
+
+BODY = request_stream(CONFIG, BARS, "r", ("S3",))
 
 
 def batch(body: bytes = BODY) -> pa.RecordBatch:

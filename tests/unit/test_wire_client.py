@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from serve_apps import client as client_module
-from serve_apps.client import CoordinatorClient, CoordinatorError
+from serve_apps.client import AsyncCoordinatorClient, CoordinatorClient, CoordinatorError
 from serve_apps.wire import DecideRequest, DecideResponse, Problem
 
 ANSWER = msgspec.json.encode(
@@ -31,6 +32,7 @@ class Coordinator(ThreadingHTTPServer):
         self.script: list[int] = []
         self.bodies: list[bytes] = []
         self.release = threading.Event()
+        self.retry_after = ""
 
     @property
     def url(self) -> str:
@@ -50,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
         if status == HANG_UP:
             self.close_connection = True
             return
-        problem = Problem(title="Trouble", status=status, detail="as scripted")
+        problem = Problem(title="Trouble", status=status, detail="as scripted", code="scripted")
         self.reply(status, ANSWER if status == 200 else msgspec.json.encode(problem))
 
     def do_GET(self) -> None:
@@ -59,6 +61,8 @@ class Handler(BaseHTTPRequestHandler):
     def reply(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
+        if self.server.retry_after:
+            self.send_header("retry-after", self.server.retry_after)
         self.end_headers()
         self.wfile.write(body)
 
@@ -94,7 +98,7 @@ def test_a_refusal_is_final(server: Coordinator, status: int) -> None:
     client = CoordinatorClient(server.url, 30.0)
     with pytest.raises(CoordinatorError, match=f"HTTP {status} Trouble: as scripted") as caught:
         client.decide(REQUEST)
-    assert caught.value.status == status
+    assert (caught.value.status, caught.value.code) == (status, "scripted")
     assert len(server.bodies) == 1
     client.close()
 
@@ -149,3 +153,54 @@ def test_ready_is_what_the_server_says(server: Coordinator) -> None:
     server.script = [503]
     assert not client.ready()
     client.close()
+
+
+def test_it_waits_as_long_as_the_server_asks(server: Coordinator) -> None:
+    server.script, server.retry_after = [429, 503], "3"
+    pauses: list[float] = []
+    client = CoordinatorClient(server.url, 30.0, pause=pauses.append)
+    assert client.decide(REQUEST).round == 3
+    assert pauses == [3.0, 3.0]
+    client.close()
+
+
+def test_it_does_not_wait_beyond_its_deadline(server: Coordinator) -> None:
+    server.script, server.retry_after = [503], "60"
+    pauses: list[float] = []
+    client = CoordinatorClient(server.url, 30.0, pause=pauses.append)
+    with pytest.raises(CoordinatorError, match="no answer in 30 s"):
+        client.decide(REQUEST)
+    assert pauses == []
+    client.close()
+
+
+@pytest.mark.parametrize("asked", ["soon", "-5", "1e9", "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_a_retry_after_that_is_no_number_is_ignored(server: Coordinator, asked: str) -> None:
+    server.script, server.retry_after = [503], asked
+    pauses: list[float] = []
+    client = CoordinatorClient(server.url, 30.0, pause=pauses.append)
+    assert client.decide(REQUEST).round == 3
+    assert pauses == [client_module.FIRST_PAUSE_S]
+    client.close()
+
+
+def test_the_asynchronous_client_does_the_same(server: Coordinator) -> None:
+    async def story() -> None:
+        pauses: list[float] = []
+
+        async def pause(seconds: float) -> None:
+            pauses.append(seconds)
+
+        async with AsyncCoordinatorClient(server.url, 30.0, pause=pause) as client:
+            server.script = [500, HANG_UP, 503]
+            assert (await client.decide(REQUEST)).round == 3
+            assert client.retries == len(pauses) == 3
+            assert set(server.bodies) == {msgspec.json.encode(REQUEST)}
+            server.script = [409]
+            with pytest.raises(CoordinatorError) as caught:
+                await client.decide(REQUEST)
+            assert (caught.value.status, caught.value.code) == (409, "scripted")
+        async with AsyncCoordinatorClient("http://127.0.0.1:9", 0.2) as nobody:
+            assert not await nobody.ready()
+
+    asyncio.run(story())
