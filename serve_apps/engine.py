@@ -193,14 +193,21 @@ class Engine:
             return
         self.fault = None
         self._post(_settle, ready, None, None)
-        while not self._stopping.is_set():
-            actions, batch = self._queue.take(IDLE_S)
-            for action in actions:
-                action()
-            if batch:
-                self._serve(batch)
-            if self._between is not None:
-                self._between()
+        try:
+            while not self._stopping.is_set():
+                self._turn()
+        except Exception as error:
+            self._fence([], f"{type(error).__name__}: {error}")
+            raise
+
+    def _turn(self) -> None:
+        actions, batch = self._queue.take(IDLE_S)
+        for action in actions:
+            action()
+        if batch:
+            self._serve(batch)
+        if self._between is not None:
+            self._between()
 
     def _serve(self, batch: Sequence[Waiting]) -> None:
         try:

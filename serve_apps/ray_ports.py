@@ -37,6 +37,7 @@ class _Member:
     step: str  # hash of its step function
     missed: Status | None = None  # why it is left out; None while it is called
     probe: ObjectRef | None = None
+    next_probe: float = 0.0  # monotonic seconds
 
 
 class RayAgents:
@@ -154,13 +155,16 @@ class RayAgents:
             if member.missed is None:
                 continue
             if member.probe is None:
-                member.probe = member.handle.catch_up.remote(self.cell, session_id, SLICE)
+                if time.monotonic() >= member.next_probe:
+                    member.probe = member.handle.catch_up.remote(self.cell, session_id, SLICE)
                 continue
             ready, _ = ray.wait([member.probe], timeout=0)
             if not ready:
                 continue
             reached = _round_of(name, member.probe)
             member.probe = None
+            if reached is None:
+                member.next_probe = time.monotonic() + AGAIN_S
             if reached is not None and number - reached <= NEAR:
                 member.missed = None
                 log.warning("agent is back", agent=name, round=number, reached=reached)
@@ -170,7 +174,7 @@ def _round_of(name: str, probe: ObjectRef) -> int | None:
     try:
         return int(ray.get(probe, timeout=0))
     except RayError as error:
-        log.warning("agent does not come back yet", agent=name, error=_first_line(error))
+        log.info("agent does not come back yet", agent=name, error=_first_line(error))
         return None
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from serve_apps.requests import Answer, Asked
 
 QUEUE_LIMIT = 1024  # requests
+QUEUE_BARS = 65_536
 ROUND_BARS = 4096
 
 
@@ -32,6 +33,7 @@ class RoundQueue:
     def __init__(self, limit: int = QUEUE_LIMIT) -> None:
         self._limit = limit
         self._waiting: list[Waiting] = []
+        self._bars = 0
         self._actions: list[Callable[[], None]] = []
         self._changed = threading.Condition()
 
@@ -41,9 +43,11 @@ class RoundQueue:
     def put(self, waiting: Waiting) -> bool:
         """Whether there was room."""
         with self._changed:
-            if len(self._waiting) >= self._limit:
+            bars = len(waiting.asked.bars)
+            if len(self._waiting) >= self._limit or self._bars + bars > QUEUE_BARS:
                 return False
             self._waiting.append(waiting)
+            self._bars += bars
             self._changed.notify()
         return True
 
@@ -59,12 +63,15 @@ class RoundQueue:
             if not self._waiting and not self._actions:
                 self._changed.wait(timeout_s)
             actions, self._actions = self._actions, []
-            return actions, [] if actions else take_batch(self._waiting)
+            batch = [] if actions else take_batch(self._waiting)
+            self._bars -= sum(len(waiting.asked.bars) for waiting in batch)
+            return actions, batch
 
     def clear(self) -> list[Waiting]:
         """Empties the queue; what was in it."""
         with self._changed:
             left, self._waiting = self._waiting, []
+            self._bars = 0
         return left
 
 

@@ -44,6 +44,7 @@ log = structlog.get_logger("coordinator")
 
 PAUSE_S = 0.1
 NEWS_A_ROUND = 256
+LOST = (psycopg.OperationalError, psycopg.InterfaceError)  # of the connection, not of a statement
 RETRY_AFTER_S = 1
 
 
@@ -308,7 +309,7 @@ class Rounds:
                 if constraint.startswith(("request_identity", "decision_identity")):
                     raise
                 raise Fenced("another coordinator writes this cell") from error
-            except psycopg.OperationalError as error:
+            except LOST as error:
                 self._store.close()
                 self._wait(f"the journal cannot be written: {type(error).__name__}")
             # The commit may or may not stand: only the log can tell.
@@ -323,7 +324,7 @@ class Rounds:
         while True:
             try:
                 return self._store.head()
-            except psycopg.OperationalError as error:
+            except LOST as error:
                 self._store.close()
                 self._wait(f"the journal cannot be read: {type(error).__name__}")
 
@@ -374,7 +375,7 @@ class Rounds:
             stored = self._store.output(number)
             if stored is None and self._store.head() != head:
                 raise Fenced("another coordinator writes this cell")
-        except psycopg.OperationalError:
+        except LOST:
             self._store.close()
             return None
         if stored is None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from data.bars import empty_bars
 from serve_apps.requests import Asked
-from serve_apps.round_queue import ROUND_BARS, RoundQueue, Waiting, take_batch
+from serve_apps.round_queue import QUEUE_BARS, ROUND_BARS, RoundQueue, Waiting, take_batch
 
 
 def waiting(symbols: Sequence[int], session: str = "s") -> Waiting:
@@ -69,6 +69,9 @@ def test_a_full_queue_takes_no_more() -> None:
     assert queue.put(waiting([1]))
     assert not queue.put(waiting([2]))
     assert len(queue) == 2
+    bulky = RoundQueue()
+    assert bulky.put(waiting(range(QUEUE_BARS)))
+    assert not bulky.put(waiting([0]))
     assert [symbols_of(one) for one in queue.clear()] == [[0], [1]]
     assert queue.put(waiting([2]))
 
