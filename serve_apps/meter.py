@@ -1,7 +1,7 @@
 """What the coordinator counts, and whether it does badly: a state that is computed, not a log line.
 
 Every number is declared once and told twice: as Prometheus text of this process, and through Ray's
-metrics, where rounds are recorded as they end and answers are flushed with them.
+metrics. Stages are recorded as each round ends, counts are handed over once a second.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from actors.checks import Code
@@ -44,6 +43,8 @@ STAGE = ("sapphire_stage_seconds", "Seconds of a round's stages", ("stage",))
 WAITING = ("sapphire_waiting", "Requests that wait for a round", ())
 
 _NO_QUORUM = int(Code.NO_QUORUM)
+_ABSENT = (int(Status.LATE), int(Status.FAILED))
+FLUSH_S = 1.0
 
 
 class Degradation(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,8 +92,8 @@ class Meter:
         self._clock = clock
         self._seconds = [_Second() for _ in range(WINDOW_S)]
         self._low_quorum_until = float("-inf")
-        self._answers: Tally[tuple[str, int]] = Tally()
-        self._told: Tally[tuple[str, int]] = Tally()
+        self._tally: Tally[tuple[Any, ...]] = Tally()  # (name, *labels) -> not handed over yet
+        self._flushed = float("-inf")
         self._told_shed = 0
         self._registry = CollectorRegistry()
         self._ray = ray_metrics
@@ -111,7 +112,7 @@ class Meter:
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """One request is answered. A few list operations: it runs for every request."""
-        self._answers[route, status] += 1
+        self._tally[ANSWERS[0], route, status] += 1
         if route != "decide":
             return
         now = int(self._clock())
@@ -124,32 +125,37 @@ class Meter:
 
     def round(self, output: RoundOutput, arrays: OutputArrays, stages: dict[str, float]) -> None:
         """A round is answered; see serve_apps.engine.Listener."""
-        self._add(ROUNDS, 1)
-        self._add(STEPS, int(output.stepped))
-        self._add(NO_QUORUM, int((arrays.table["code"] == _NO_QUORUM).sum()))
+        tally = self._tally
+        tally[ROUNDS[0],] += 1
+        tally[STEPS[0],] += int(output.stepped)
+        tally[NO_QUORUM[0],] += int((arrays.table["code"] == _NO_QUORUM).sum())
+        for name, column in zip(output.agents, arrays.status.T.tolist(), strict=True):
+            for status, count in Tally(column).items():
+                tally[VOTES[0], name, status] += count
         self._see(BATCH, len(arrays.table))
         for stage, seconds in stages.items():
             self._see(STAGE, seconds, stage=stage)
         # The queue was waited in before the round began.
         self._see(STAGE, sum(stages.values()) - stages.get("queue", 0.0), stage="round")
-        for name, column in zip(output.agents, arrays.status.T, strict=True):
-            for status, count in enumerate(np.bincount(column, minlength=len(Status)).tolist()):
-                if count:
-                    self._add(VOTES, count, agent=name, status=Status(status).name.lower())
-        absent = (arrays.status[0] == Status.LATE) | (arrays.status[0] == Status.FAILED)
-        if len(absent) - int(absent.sum()) <= self._min_agents():
+        absent = sum(status in _ABSENT for status in arrays.status[0].tolist())
+        if len(output.agents) - absent <= self._min_agents():
             self._low_quorum_until = self._clock() + QUORUM_S
-        self._flush()
+        if self._clock() - self._flushed >= FLUSH_S:
+            self._flush()
 
     def _flush(self) -> None:
-        for key, count in self._answers.items():
-            fresh = count - self._told[key]
-            if fresh:
-                self._told[key] = count
-                self._add(ANSWERS, fresh, route=key[0], status=str(key[1]))
-        shed = self._shed()
-        self._add(SHED, shed - self._told_shed)
-        self._told_shed = shed
+        """Hands the counts over: to Ray a counter costs as much as a vote."""
+        self._flushed = self._clock()
+        counts, self._tally = self._tally, Tally()
+        counts[SHED[0],] = self._shed() - self._told_shed
+        self._told_shed += counts[SHED[0],]
+        for (name, *labels), count in counts.items():
+            if count:
+                own, rays, names = self._counters[name]
+                words = dict(zip(names, map(_word, labels), strict=True))
+                (own.labels(**words) if words else own).inc(count)
+                if rays:
+                    rays.inc(count, words)
 
     # -- telling ----------------------------------------------------------------------------
 
@@ -187,9 +193,11 @@ class Meter:
 
     # -- one declaration, two places ----------------------------------------------------------
 
-    def _counter(self, name: str, about: str, labels: tuple[str, ...]) -> tuple[Any, Any]:
+    def _counter(
+        self, name: str, about: str, labels: tuple[str, ...]
+    ) -> tuple[Any, Any, tuple[str, ...]]:
         own = Counter(name, about, labels, registry=self._registry)
-        return own, self._ray and self._ray.Counter(f"{name}_total", about, labels)
+        return own, self._ray and self._ray.Counter(f"{name}_total", about, labels), labels
 
     def _histogram(
         self, declared: tuple[str, str, tuple[str, ...]], edges: tuple[float, ...]
@@ -198,18 +206,18 @@ class Meter:
         own = Histogram(name, about, labels, buckets=edges, registry=self._registry)
         return own, self._ray and self._ray.Histogram(name, about, list(edges), labels)
 
-    def _add(self, about: tuple[str, str, tuple[str, ...]], count: int, **tags: str) -> None:
-        if count:
-            own, rays = self._counters[about[0]]
-            (own.labels(**tags) if tags else own).inc(count)
-            if rays:
-                rays.inc(count, tags)
-
     def _see(self, about: tuple[str, str, tuple[str, ...]], value: float, **tags: str) -> None:
         own, rays = self._histograms[about[0]]
         (own.labels(**tags) if tags else own).observe(value)
         if rays:
             rays.observe(value, tags)
+
+
+def _word(label: str | int) -> str:
+    """A label's text: a vote's status by its name, an answer's as its number."""
+    if isinstance(label, str):
+        return label
+    return Status(label).name.lower() if label < len(Status) else str(label)
 
 
 def _quantile(counts: list[int], share: float, slowest: float) -> float:
