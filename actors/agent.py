@@ -12,12 +12,22 @@ import numpy as np
 
 from actors.contract import AgentSpec, Floats, no_params
 from data.bars import Bars
+from data.compiled import lean_njit
 from data.news import News
 
 _ROOT = Path(__file__).resolve().parent.parent
 _FLOORS = ("data", "actors")
 # News without a relevance of its own is wholly about its symbol.
 _RELEVANCE = 1.0
+
+
+@lean_njit
+def symbol_range(bars):
+    """The lowest and the highest symbol index of the bars; (0, -1) without bars."""
+    lowest, highest = 0, -1
+    for i in range(len(bars)):
+        lowest, highest = min(lowest, bars[i].symbol), max(highest, bars[i].symbol)
+    return lowest, highest
 
 
 class Agent:
@@ -32,7 +42,8 @@ class Agent:
     def __init__(self, spec: AgentSpec) -> None:
         self.spec = spec
         self.params: Floats = no_params()
-        self.state: Floats = np.zeros((0, spec.state_width))
+        self._room: Floats = np.zeros((0, spec.state_width))  # state and rows yet unused
+        self.state: Floats = self._room
         self.votes: Floats = np.zeros((0, spec.out_width))
         self.pending: dict[int, list[News]] = {}
 
@@ -49,31 +60,54 @@ class Agent:
         waits until then: an item that came ahead of its time changes no earlier vote.
         """
         spec = self.spec
+        if not bars.flags.carray:
+            bars = bars.copy()  # One compiled signature, also for bars read from a record.
         self._grow(bars, news)
         if spec.absorb is not None and news:
             self.keep(news)
         votes = np.zeros((len(bars), spec.out_width))
-        if not self.pending:
-            spec.step_all(self.params, self.state, bars, votes)
-        else:
-            for i in range(len(bars)):
-                symbol = int(bars["symbol"][i])
-                self._absorb_due(symbol, int(bars["ts"][i]), self.state[symbol])
-                spec.step_all(self.params, self.state, bars[i : i + 1], votes[i : i + 1])
+        done = 0
+        for i in self._hearers(bars) if self.pending else ():
+            symbol, ts = int(bars["symbol"][i]), int(bars["ts"][i])
+            if self._is_due(symbol, ts):
+                spec.step_all(self.params, self.state, bars[done:i], votes[done:i])
+                done = i
+                self._absorb_due(symbol, ts, self.state[symbol])
+        spec.step_all(self.params, self.state, bars[done:], votes[done:])
         self.votes = votes
         return votes
 
+    def _hearers(self, bars: Bars) -> list[int]:
+        """The bars of symbols for which news waits."""
+        waited_for = self.pending.keys()
+        return [i for i, symbol in enumerate(bars["symbol"].tolist()) if symbol in waited_for]
+
+    def _is_due(self, symbol: int, ts: int) -> bool:
+        waiting = self.pending.get(symbol)
+        return waiting is not None and waiting[0].ts <= ts
+
     def _grow(self, bars: Bars, news: Sequence[News]) -> None:
-        indices = [item.symbol for item in news]
-        if len(bars):
-            indices += [int(bars["symbol"].min()), int(bars["symbol"].max())]
-        if not indices:
+        lowest, highest = symbol_range(bars)
+        if news:
+            lowest = min(lowest, *(item.symbol for item in news))
+            highest = max(highest, *(item.symbol for item in news))
+        if lowest < 0:
+            raise ValueError(f"{self.spec.name}: symbol index {lowest} is negative")
+        known = len(self.state)
+        if highest < known:
             return
-        if min(indices) < 0:
-            raise ValueError(f"{self.spec.name}: symbol index {min(indices)} is negative")
-        missing = max(indices) + 1 - len(self.state)
-        if missing > 0:
-            self.state = np.concatenate([self.state, np.zeros((missing, self.spec.state_width))])
+        if highest >= len(self._room):
+            # Twice as much, so that symbols that come one by one are not copied each time.
+            room = np.zeros((max(highest + 1, 2 * known), self.spec.state_width))
+            room[:known] = self.state
+            self._room = room
+        self.state = self._room[: highest + 1]
+
+    def restore(self, state: Floats, pending: Sequence[News]) -> None:
+        """Takes over a memory: state rows (symbols, state_width) and the news that waited."""
+        self._room = np.array(state, np.float64, order="C")
+        self.state, self.pending = self._room, {}
+        self.keep(pending)
 
     def keep(self, news: Sequence[News]) -> None:
         """Items that wait for a bar of their symbol."""

@@ -43,8 +43,7 @@ class AgentMemory(msgspec.Struct, frozen=True, kw_only=True):
         if self.width != spec.state_width:
             raise ValueError(f"{spec.name}: a memory of width {self.width} is not its own")
         agent = Agent(spec)
-        agent.state = np.frombuffer(self.state, np.float64).reshape(-1, self.width).copy()
-        agent.keep(self.pending)
+        agent.restore(np.frombuffer(self.state, np.float64).reshape(-1, self.width), self.pending)
         return agent
 
 

@@ -49,6 +49,7 @@ class Voter:
         self._model = ""
         self._round = 0
         self._votes: Floats = no_params()
+        self._kept = False  # whether the votes are those of the last round
 
     @property
     def last_round(self) -> int:
@@ -60,7 +61,9 @@ class Voter:
         StaleRound when a later round of the session was applied already.
         """
         given = input_decoder.decode(payload)
-        if given.session_id != self._session:
+        restored = given.round == self._round and not self._kept
+        if given.session_id != self._session or restored:
+            # A snapshot has no votes: of its own round they come from what was before it.
             self._start(given.cell, given.session_id, given.round - 1)
         if given.round == self._round:
             return self._votes
@@ -87,9 +90,9 @@ class Voter:
 
     def _start(self, cell: int, session_id: str, at_most: int) -> None:
         """A session's memory as of its newest snapshot, empty without one."""
-        self._agent, self._model, self._round = Agent(self.spec), "", 0
-        self._session = session_id
         kept = self._log.snapshot(cell, session_id, at_most)
+        self._agent, self._model, self._round = Agent(self.spec), "", 0
+        self._session, self._kept = session_id, False
         if kept is not None:
             memory = memory_decoder.decode(kept)
             self._agent = memory.agent(self.spec)
@@ -108,4 +111,4 @@ class Voter:
     def _apply(self, given: RoundInput) -> None:
         self._use(given.models.get(self.spec.name, ""))
         self._votes = self._agent.apply(given.rows(), given.news)
-        self._round = given.round
+        self._round, self._kept = given.round, True
