@@ -22,9 +22,10 @@ from actors.gate_store import (
     commit_output,
     read_view,
     take_epoch,
+    view_transaction,
 )
 from actors.judge import INTENT, judge_table
-from actors.limits import recorded_limits
+from actors.limits import RiskLimits, recorded_limits
 from actors.sizing import SizingParams
 from data.journal import (
     OPERATIONS,
@@ -93,6 +94,21 @@ def judge_round(rules: Rules, pooled: RoundOutput, view: AccountView) -> RoundOu
     return msgspec.structs.replace(pooled, epoch=view.epoch or 0, table=table.tobytes())
 
 
+def prewarm() -> None:
+    """Loads the compiled judgement, so that the first round does not wait for it."""
+    judge_table(
+        RiskLimits().record(),
+        CostModel().record(),
+        SizingParams().record(),
+        np.zeros(1, DECISION),
+        np.zeros(1, np.int64),
+        np.zeros(1, np.int64),
+        np.zeros(1, INTENT),
+        np.zeros(3),
+        *(0, 1, 1, 1, 0, 0),
+    )
+
+
 class Judged(msgspec.Struct, frozen=True, array_like=True):
     """A committed output record as the gate tells it: what the coordinator did not know."""
 
@@ -144,8 +160,7 @@ class Gate:
         connection = self._open()
         try:
             rules = self._rules_of(connection, given.session_id)
-            # In a pipeline the transaction is two round trips: the view, and the record.
-            with connection.pipeline(), connection.transaction():
+            with view_transaction(connection):
                 view = read_view(
                     connection, self.cell, rules.config.account, given.round, given.clock_ns
                 )

@@ -158,9 +158,11 @@ def _service(home: Home, url: str) -> Part:
     except ServiceError as error:
         return Part("  service", False, str(error))
     state = str(said.get("state", "unknown"))
-    why = said.get("reasons") or said.get("why") or ""
-    text = ", ".join(map(str, why)) if isinstance(why, list) else str(why)
-    return Part("  service", state == "healthy", f"{state}: {text}" if text else state, said)
+    reasons = [str(reason) for reason in said.get("reasons", [])]
+    out = [f"{name} is {why}" for name, why in said.get("agents_out", {}).items()]
+    text = "; ".join([state, *reasons, *out])
+    # Idle: too few answers to judge by.
+    return Part("  service", state in {"ok", "idle"} and not out, text, said)
 
 
 # -- the log -----------------------------------------------------------------------------------

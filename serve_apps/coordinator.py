@@ -35,6 +35,7 @@ from serve_apps.ray_ports import RayAgents, RayGate
 from serve_apps.readings import Readings
 from serve_apps.round_store import RoundStore
 from serve_apps.rounds import Rounds
+from serve_apps.session_state import prewarm
 from serve_apps.upgrade import AgentUpgrade
 
 
@@ -90,6 +91,7 @@ class Coordinator:
     async def __init__(self, args: CoordinatorArgs) -> None:  # type: ignore[misc]
         # The round's thread waits for the interpreter while the event loop works: not 5 ms.
         sys.setswitchinterval(0.0005)
+        prewarm(AGENTS)
         url, cell, stopping = args.database_url, args.cell, threading.Event()
         link = Link(url, f"coordinator-{cell}-tokens")
         authenticator = Authenticator(link.tokens, RateLimiter(args.redis_url))

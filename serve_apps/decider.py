@@ -89,7 +89,7 @@ class Decider:
             raise Refused(404, "Unknown session", detail, code="unknown_session") from error
         table = self._table_of(state.config)
         asked = incoming.asked(table, self._clock_ns())
-        if (asked.bars["ts"] > state.last_ts[asked.bars["symbol"]]).all():
+        if all(ts > state.last_ts[symbol] for symbol, ts in asked.keys):
             try:
                 answer = await self._new(table, asked, deadline_s)
             except DecidedMeanwhile:
@@ -137,7 +137,10 @@ class Decider:
         numbers = sorted({decision.round for decision in decided.values()})
         outputs = await self._log.outputs(numbers)
         if len(outputs) != len(numbers):
-            detail = "its round is still open, or was closed as aborted: no trade"
+            if await self._log.aborted(numbers):
+                detail = "its round was closed as aborted after a crash: no trade comes of it"
+                raise Refused(409, "Round aborted", detail, code="round_aborted")
+            detail = "its round is still open: ask again with the same request id"
             raise Refused(503, "Open round", detail, RETRY_AFTER_S, "open_round")
         answers = [rows_of(output, keys) for output in outputs]
         new = [i for i, key in enumerate(keys) if key not in decided]

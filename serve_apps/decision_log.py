@@ -61,6 +61,15 @@ class DecisionLog:
         rows = await self._rows(_OUTPUTS, (cell_chain(self._cell), self._cell, numbers))
         return [output_decoder.decode(payload) for _, payload in rows]
 
+    async def aborted(self, numbers: list[int]) -> bool:
+        """Whether one of those rounds was closed as aborted."""
+        rows = await self._rows(
+            "SELECT 1 FROM round_output WHERE cell = %s AND round = ANY(%s) AND kind = 'aborted'"
+            " LIMIT 1",
+            (self._cell, numbers),
+        )
+        return bool(rows)
+
     async def request(self, request_id: str) -> tuple[bytes, int] | None:
         """(body hash, round) of a known request."""
         rows = await self._rows(

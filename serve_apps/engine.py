@@ -242,12 +242,12 @@ class Engine:
         self._post(self._deliver, batch, output, rows, stages)
 
     def _refuse_late(self, state: SessionState, waiting: Waiting) -> bool:
-        bars = waiting.asked.bars
-        last = state.last_ts[bars["symbol"]]
-        if (bars["ts"] > last).all():
+        last = state.last_ts
+        keys = waiting.asked.keys
+        if all(ts > last[symbol] for symbol, ts in keys):
             return False
-        if (bars["ts"] < last).any():
-            late = bars["symbol"][bars["ts"] < last].tolist()
+        late = [symbol for symbol, ts in keys if ts < last[symbol]]
+        if late:
             names = ", ".join(state.config.symbols[symbol] for symbol in late)
             detail = f"{names}: a later bar was decided already"
             error: Exception = Refused(409, "Out of order", detail, code="out_of_order")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import ray
 import structlog
 from ray import ObjectRef
@@ -124,19 +125,26 @@ class RayAgents:
                 self._members[name].missed = out
         return outs
 
-    @staticmethod
-    def _gather(calls: Mapping[str, ObjectRef], deadline: float) -> dict[str, Floats | Status]:
+    def _gather(
+        self, calls: Mapping[str, ObjectRef], deadline: float
+    ) -> dict[str, Floats | Status]:
+        def width(name: str) -> int:
+            return self._members[name].spec.out_width
+
         left = max(0.0, deadline - time.monotonic())
         try:
             answers = ray.get(list(calls.values()), timeout=left)
-            return dict(zip(calls, answers, strict=True))
+            return {
+                name: _rows(answer, width(name))
+                for name, answer in zip(calls, answers, strict=True)
+            }
         except RayError:
             pass  # Somebody is late or broke: looked at one by one. What did arrive counts.
         left = max(0.0, deadline - time.monotonic())
         ready, _ = ray.wait(list(calls.values()), num_returns=len(calls), timeout=left)
         arrived = set(ready)
         return {
-            name: _answer(name, reference) if reference in arrived else _late(name)
+            name: _answer(name, reference, width(name)) if reference in arrived else _late(name)
             for name, reference in calls.items()
         }
 
@@ -171,15 +179,22 @@ def _late(name: str) -> Status:
     return Status.LATE
 
 
-def _answer(name: str, reference: ObjectRef) -> Floats | Status:
+def _rows(answer: bytes, width: int) -> Floats | Status:
+    """The answer as rows; FAILED when it is no whole number of them."""
+    if len(answer) % (8 * width):
+        return Status.FAILED
+    return np.frombuffer(answer, np.float64).reshape(-1, width)
+
+
+def _answer(name: str, reference: ObjectRef, width: int) -> Floats | Status:
     try:
-        answer: Floats = ray.get(reference, timeout=0)
+        answer: bytes = ray.get(reference, timeout=0)
     except GetTimeoutError:
         return _late(name)
     except RayError as error:
         log.error("agent failed", agent=name, error=_first_line(error))
         return Status.FAILED
-    return answer
+    return _rows(answer, width)
 
 
 class RayGate:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from struct import Struct
 from typing import Any
 
@@ -117,6 +118,11 @@ class Asked:
     bars: Bars
     bar_hashes: tuple[bytes, ...]
     locked: tuple[int, ...]
+
+    @cached_property
+    def keys(self) -> list[tuple[int, int]]:
+        """(symbol, ts) of the bars: for one bar, numpy takes longer to begin than to compute."""
+        return list(zip(self.bars["symbol"].tolist(), self.bars["ts"].tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -287,9 +293,9 @@ def check_fresh(asked: Asked, table: SymbolTable, clock_ns: int) -> None:
     For bars that are new: one that was decided keeps its answer at any age. Bars before the
     first traded moment only warm the agents up, and may be of any age too.
     """
-    ts = asked.bars["ts"]
-    if not table.timed or ts.min() >= clock_ns - STALE_NS:
+    if not table.timed or min(ts for _, ts in asked.keys) >= clock_ns - STALE_NS:
         return
+    ts = asked.bars["ts"]
     stale = (ts < clock_ns - STALE_NS) & (ts >= table.config.first_traded)
     if stale.any():
         bar = asked.bars[int(stale.argmax())]

@@ -75,7 +75,7 @@ def take_batch(queue: list[Waiting]) -> list[Waiting]:
     used: set[int] = set()
     bars = 0
     for waiting in queue:
-        symbols = waiting.asked.bars["symbol"].tolist()
+        symbols = [symbol for symbol, _ in waiting.asked.keys]
         same_session = not taken or waiting.asked.session_id == taken[0].asked.session_id
         fits = not taken or bars + len(symbols) <= ROUND_BARS
         if same_session and fits and used.isdisjoint(symbols):

@@ -121,12 +121,8 @@ class RoundStore:
             "round": given.round,
             "request_ids": [request.request_id for request in asked],
             "body_hashes": [request.body_hash for request in asked],
-            "symbols": [
-                config.symbols[symbol]
-                for request in asked
-                for symbol in request.bars["symbol"].tolist()
-            ],
-            "bar_ts": [ts for request in asked for ts in request.bars["ts"].tolist()],
+            "symbols": [config.symbols[symbol] for r in asked for symbol, _ in r.keys],
+            "bar_ts": [ts for request in asked for _, ts in request.keys],
             "news": [item.id for item in given.news],
             "bar_hashes": [digest for request in asked for digest in request.bar_hashes],
         }

@@ -26,14 +26,17 @@ from actors.contract import Floats
 from actors.ray_actors import gate_actor_name
 from cluster.bring_up import CELL, Database, LocalCluster
 from cluster.home import Home, Instance
+from cluster.own_token import own_token
 from cluster.plan import HORIZON, Plan, plan_session, record_session
 from cluster.processes import Process, find_processes, free_ports, last_lines, wait_until
+from cluster.service_session import LEASE_TTL_S, open_service_session
 from cluster.settings import ClusterSettings
 from cluster.trader_process import TraderRequest
 from data import round_log
 from data.journal import Record, account_chain, read_chain
 from data.records import RoundInput, RoundOutput, SessionConfig, input_decoder, output_decoder
 from data.store import connect
+from data.tokens import Scope
 from tuning.fit_models import fit_models
 
 LAST_DATE = "2002-07-31"
@@ -140,6 +143,37 @@ class RealCluster:
             )
         )
         return config
+
+    def start_service(self, symbols: Sequence[str]) -> tuple[SessionConfig, str]:
+        """Opens a service session with its standing trader; (session, a token to decide)."""
+        with connect(self.database.ops, name="test-ops") as connection:
+            config = open_service_session(
+                connection,
+                symbols,
+                self.models,
+                self.plan.models_from,
+                self.plan.limits,
+                datetime.now(UTC),
+                self.plan.feed,
+            )
+            token = own_token(connection, self.home, "load", (Scope.DECIDE, Scope.READ))
+        self.cluster.start_trader(
+            TraderRequest(
+                session_id=config.session_id,
+                database_url=self.database.trader,
+                redis_url=self.cluster.redis_url,
+                coordinator_url=self.cluster.coordinator_url,
+                port=self.cluster.settings.trader_port,
+                lease_ttl_s=LEASE_TTL_S,
+            )
+        )
+        return config, token
+
+    def end_service(self, config: SessionConfig) -> None:
+        """Stops the standing trader, which ends the session."""
+        assert self.cluster.trader is not None
+        self.cluster.trader.terminate()
+        self.finish(config, "stopped")
 
     def finish(self, config: SessionConfig, expected: str = "finished") -> None:
         """Waits for the trader's end in order; the session must have ended as expected."""

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,23 +50,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240
 PACE = 10.0  # traded dates per second where something happens in the middle
 STOP_LIMIT_S = 10.0
 VERDICT = ("verdict", "code", "side", "lots", "target_lots", "limit_ticks", "net_lots")
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    """The cluster of this module; the last test stops it."""
-    home = Home(tmp_path_factory.mktemp("cluster")).create()
-    with home.lock():
-        cluster = RealCluster(home)
-        began = time.monotonic()
-        try:
-            cluster.start()
-            print(f"\nbring-up and fit: {time.monotonic() - began:.1f} s")
-            yield cluster
-        finally:
-            cluster.cluster.stop()
-            assert terminate_home(home.hash, 0.5, 3.0) == []
-            shutil.rmtree(home.runtime_dir())
 
 
 @pytest.fixture(scope="module")

@@ -478,7 +478,7 @@ def test_a_live_round_left_open_too_long_is_aborted(house: House) -> None:
                 assert found.fetchone() == ("aborted", 0)
             # No trade from it, and its bar is not decided a second time.
             error = await refused(decider.decide(request_body(bench.config, BARS[3])))
-            assert (error.problem.status, error.problem.title) == (503, "Open round")
+            assert (error.problem.status, error.problem.code) == (409, "round_aborted")
             await bench.feed(decider, BARS[4:6])
         assert bench.count("round_output") == 6
         # An aborted round is part of the history that rebuilds.
