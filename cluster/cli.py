@@ -194,6 +194,16 @@ def replay(
     raise typer.Exit(check(session))
 
 
+@app.command("why")
+def why_command(
+    decision: Annotated[str, typer.Argument(help="SESSION:SYMBOL:TS, ts in UTC nanoseconds.")],
+) -> None:
+    """Tell one decision's story from the journal: bar, votes, verdict, what followed."""
+    from cluster.why import why
+
+    raise typer.Exit(why(decision))
+
+
 @app.command()
 def halt(
     reason: Annotated[str, typer.Option("--reason", help="Why; it is journalled.")],

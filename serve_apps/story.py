@@ -30,7 +30,7 @@ from serve_apps.reading_records import (
 )
 from serve_apps.requests import SymbolTable
 
-_ID = re.compile(r"([ -9;-~]{1,128}):([^\x00-\x1f]{1,64}):(\d{1,19})")
+_ID = re.compile(r"([ -9;-~]{1,128}):([^\x00-\x1f]{1,64}):([0-9]{1,19})")
 
 
 class DecisionId(NamedTuple):

@@ -34,6 +34,9 @@ from support import (
 from actors.registry import AGENTS
 from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.home import Home
+from cluster.processes import ServiceError
+from cluster.why import read_story, why
+from data.errors import InputError
 from data.records import SessionConfig
 from data.tokens import Scope
 from serve_apps import api as api_module
@@ -284,6 +287,22 @@ def test_an_approval_its_order_and_its_fill_are_told(surface: Surface) -> None:
     assert order.side == side
     assert sum(fill.lots for fill in order.fills) == order.filled_lots > 0
     assert all("." in fill.price for fill in order.fills)
+
+
+def test_sapphire_why_tells_the_same_without_a_coordinator(
+    surface: Surface, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = DecisionId(surface.config.session_id, "BBB", int(MOMENTS[DECIDED - 1]["ts"][0]))
+    url = surface.house.roles.read
+    assert read_story(url, name) == surface.get(f"/v1/decisions/{name}", DecisionReading)
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert why(str(name)) == 0
+    assert "The verdict." in capsys.readouterr().out
+    with pytest.raises(InputError, match="not recorded"):
+        why(str(name._replace(ts=5)))
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:9/x")
+    with pytest.raises(ServiceError, match="journal"):
+        why(str(name))
 
 
 def test_decisions_that_are_none(surface: Surface) -> None:
