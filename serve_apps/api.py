@@ -20,6 +20,7 @@ from data.records import SessionConfig
 from data.tokens import Scope
 from serve_apps.arrow_wire import ArrowRequest, respond_arrow
 from serve_apps.decider import Decided, Incoming, JsonRequest
+from serve_apps.engine import DEADLINE_S
 from serve_apps.openapi import document
 from serve_apps.reading_records import (
     AgentDetail,
@@ -41,6 +42,8 @@ from serve_apps.wire import ARROW, JSON, MAX_BODY_BYTES, PROBLEM, Refused
 
 BODY_TIMEOUT_S = 10.0
 RETRY_AFTER_S = 1
+DEADLINE_HEADER = b"sapphire-deadline-ms"
+LONGEST_DEADLINE_MS = 60_000
 UNMATCHED = "unmatched"  # the route's name in metrics: paths are a stranger's to choose
 
 Headers = Mapping[bytes, bytes]
@@ -53,7 +56,7 @@ class Decides(Protocol):
     def session(self) -> SessionConfig | None:
         """The session that the cell serves now."""
 
-    async def answer(self, incoming: Incoming) -> Decided:
+    async def answer(self, incoming: Incoming, deadline_s: float) -> Decided:
         """The recorded decisions for a request."""
 
 
@@ -209,7 +212,7 @@ class Api:
         kind = _content_type(headers, (JSON, ARROW))
         body = await _body(request, headers)
         incoming = ArrowRequest(body) if kind == ARROW else JsonRequest(body)
-        decided = await self._decider.answer(incoming)
+        decided = await self._decider.answer(incoming, _deadline_s(headers))
         replayed = {"Idempotency-Replayed": "true"} if decided.replayed else None
         media = _wanted(headers, kind)
         write = respond_arrow if media == ARROW else respond
@@ -331,6 +334,17 @@ def _problem(refused: Refused) -> Response:
         headers["Retry-After"] = str(refused.retry_after)
     problem = refused.problem
     return Response(msgspec.json.encode(problem), problem.status, headers, media_type=PROBLEM)
+
+
+def _deadline_s(headers: Headers) -> float:
+    """How long the sender waits: Sapphire-Deadline-Ms, or the house's own deadline; Refused 422."""
+    text = headers.get(DEADLINE_HEADER)
+    if text is None:
+        return DEADLINE_S
+    if not (text.isdigit() and len(text) <= 6 and 1 <= int(text) <= LONGEST_DEADLINE_MS):
+        detail = f"Sapphire-Deadline-Ms: give 1 to {LONGEST_DEADLINE_MS}"
+        raise Refused(422, "Bad deadline", detail, code="bad_deadline")
+    return int(text) / 1e3
 
 
 def _content_type(headers: Headers, allowed: tuple[str, ...]) -> str:

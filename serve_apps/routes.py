@@ -35,7 +35,7 @@ class Parameter:
     """A part of the path or of the query, with its JSON schema."""
 
     name: str
-    where: str  # path, query
+    where: str  # path, query, header
     schema: dict[str, Any]
     about: str
     required: bool = True
@@ -77,6 +77,15 @@ ROUTES: tuple[Route, ...] = (
         DecideRequest,
         (JSON, ARROW),
         (404, 409, *_BODY_ERRORS),
+        (
+            Parameter(
+                "Sapphire-Deadline-Ms",
+                "header",
+                {"type": "integer", "minimum": 1, "maximum": 60_000, "default": 10_000},
+                "how long the sender waits; then 503, and the same id finds the answer later",
+                required=False,
+            ),
+        ),
     ),
     Route(
         "news",
