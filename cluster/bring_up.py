@@ -167,7 +167,7 @@ class LocalCluster:
         wait_until(lambda: child.poll() is not None, DEPLOY_TIMEOUT_S, "deployment", log_path=log)
         if child.returncode:
             raise ServiceError(f"deployment failed: {last_lines(log)} (see {log})")
-        wait_until(self._coordinator_ready, 30.0, "coordinator", log_path=log)
+        wait_until(self._coordinator_answers, 30.0, "coordinator", log_path=log)
         self._tell()
 
     def start_trader(self, request: TraderRequest) -> None:
@@ -291,8 +291,9 @@ class LocalCluster:
             "LOG_LEVEL": self.settings.log_level,
         }
 
-    def _coordinator_ready(self) -> bool:
-        return _answers(f"{self.coordinator_url}/readyz")
+    def _coordinator_answers(self) -> bool:
+        # Not /readyz: that also waits for a trader's lease, and the trader comes later.
+        return _answers(f"{self.coordinator_url}/healthz")
 
     def _tell(self) -> None:
         addresses = {

@@ -28,6 +28,7 @@ from serve_apps.engine import Engine
 from serve_apps.keeper import SnapshotKeeper
 from serve_apps.link import Link
 from serve_apps.log_reader import DatabaseLog
+from serve_apps.lookout import Lookout
 from serve_apps.meter import Meter
 from serve_apps.news_desk import NewsDesk
 from serve_apps.rate_limit import RateLimiter
@@ -58,8 +59,14 @@ class Health:
     """See serve_apps.api.Health."""
 
     def __init__(
-        self, engine: Engine, authenticator: Authenticator, agents: Leaves, meter: Meter
+        self,
+        engine: Engine,
+        authenticator: Authenticator,
+        agents: Leaves,
+        meter: Meter,
+        lookout: Lookout,
     ) -> None:
+        self._lookout = lookout
         self._engine = engine
         self._authenticator = authenticator
         self._agents = agents
@@ -71,6 +78,7 @@ class Health:
             self._engine.why_not_ready
             or self._authenticator.fault
             or self._engine.why_no_quorum(len(self._agents.out()))
+            or self._lookout.why
         )
 
     def status(self) -> dict[str, Any]:
@@ -116,13 +124,15 @@ class Coordinator:
         engine.listener, engine.entered = meter, desk.load
         await authenticator.start()
         await engine.start()
+        lookout = Lookout(Link(url, f"coordinator-{cell}-lookout"), cell, lambda: engine.account)
+        await lookout.start()
         self._api = Api(
             Decider(engine, DecisionLog(url, cell)),
             Readings(url, cell),
             authenticator,
             desk,
             meter,
-            Health(engine, authenticator, agents, meter),
+            Health(engine, authenticator, agents, meter, lookout),
             AgentUpgrade(cell, engine, agents, url),
         )
 

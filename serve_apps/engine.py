@@ -86,6 +86,12 @@ class Engine:
         return self.fault or self._rounds.why_waiting
 
     @property
+    def account(self) -> str | None:
+        """The account of the session that is served; None without one."""
+        state = self._rounds.state
+        return None if state is None else state.config.account
+
+    @property
     def min_agents(self) -> int:
         """The quorum of the session that is served; 0 without one."""
         state = self._rounds.state

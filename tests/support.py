@@ -74,6 +74,7 @@ from serve_apps.decision_log import DecisionLog
 from serve_apps.engine import Engine
 from serve_apps.link import Link
 from serve_apps.log_reader import DatabaseLog
+from serve_apps.lookout import Lookout
 from serve_apps.meter import Meter
 from serve_apps.news_desk import NewsDesk
 from serve_apps.rate_limit import RateLimiter
@@ -467,10 +468,28 @@ def token_of(house: House) -> str:
         return create_token(connection, "test", tuple(Scope), 100_000, "test")
 
 
-def surface(cell: Cell) -> tuple[Api, Authenticator]:
+class Beside:
+    """What runs beside a coordinator's routes."""
+
+    def __init__(self, *parts: Authenticator | Lookout) -> None:
+        self._parts = parts
+
+    async def start(self) -> None:
+        """All of it."""
+        for part in self._parts:
+            await part.start()
+
+    async def stop(self) -> None:
+        """All of it."""
+        for part in self._parts:
+            await part.stop()
+
+
+def surface(cell: Cell) -> tuple[Api, Beside]:
     """The coordinator's routes over an engine of ours, in place of its Ray deployment."""
     url, engine = cell.url, cell.engine
     authenticator = Authenticator(Link(url, "test").tokens, RateLimiter("redis://127.0.0.1:9/0"))
+    lookout = Lookout(Link(url, "test-lookout"), CELL, lambda: engine.account)
     meter = Meter(lambda: engine.min_agents, lambda: engine.waiting, lambda: engine.shed)
     engine.listener = meter
     api = Api(
@@ -479,10 +498,10 @@ def surface(cell: Cell) -> tuple[Api, Authenticator]:
         authenticator,
         cell.desk,
         meter,
-        Health(engine, authenticator, cell.agents, meter),
+        Health(engine, authenticator, cell.agents, meter, lookout),
         AgentUpgrade(CELL, engine, cell.agents, url),
     )
-    return api, authenticator
+    return api, Beside(authenticator, lookout)
 
 
 @contextmanager
@@ -493,8 +512,8 @@ def hosted(cell: Cell) -> Iterator[str]:
 
     async def main() -> None:
         async with cell.running():
-            api, authenticator = surface(cell)
-            await authenticator.start()
+            api, beside = surface(cell)
+            await beside.start()
 
             async def endpoint(request: Request) -> Response:
                 return await api.handle(request)
@@ -509,7 +528,7 @@ def hosted(cell: Cell) -> Iterator[str]:
             await asyncio.to_thread(stop.wait)
             server.should_exit = True
             await serving
-            await authenticator.stop()
+            await beside.stop()
 
     thread = threading.Thread(target=asyncio.run, args=(main(),), name="coordinator")
     thread.start()
