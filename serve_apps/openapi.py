@@ -19,7 +19,8 @@ _ACCOUNT = {
     403: "missing_scope",
     404: "unknown_session, unknown_decision, unknown_agent, no_session",
     408: "slow_body",
-    409: "another_body, changed_bar, out_of_order, session_ended, changed_news, no_session",
+    409: "another_body, changed_bar, out_of_order, session_ended, other_session, changed_news, "
+    "no_session",
     413: "too_large, too_many_bars",
     415: "media_type, content_encoding",
     422: "bad_json, bad_request, unknown_symbol, bad_price, bad_bar, bad_timestamp, "

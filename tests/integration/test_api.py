@@ -1,5 +1,7 @@
 """The HTTP surface over a real engine, gate and database: every route, and what it refuses."""
 
+# longer than 400 lines because: one served session, dear to set up, answers for every route.
+
 from __future__ import annotations
 
 import asyncio
