@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import msgspec
@@ -11,6 +10,7 @@ import numpy as np
 from actors.agent import Agent
 from actors.contract import AgentSpec
 from data.news import News
+from data.records import content_hash
 
 KEPT = 2  # newest snapshots of a part
 
@@ -55,9 +55,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     code: str
     payload: bytes
 
-    def digest(self) -> bytes:
-        """SHA-256 (FIPS 180-4) of the payload."""
-        return hashlib.sha256(self.payload).digest()
+    def digest(self, session_id: str) -> bytes:
+        """SHA-256 (FIPS 180-4) of the payload and of all that says whose it is."""
+        owner = (session_id, self.part, str(self.round), self.code)
+        parts = [text.encode() for text in owner]
+        return bytes.fromhex(content_hash(*parts, self.payload))
 
 
 class SnapshotPlan:
