@@ -44,6 +44,7 @@ log = structlog.get_logger("coordinator")
 
 PAUSE_S = 0.1
 NEWS_A_ROUND = 256
+OPEN_S = 60.0  # a round that a crash left open longer is aborted, outside a historical session
 LOST = (psycopg.OperationalError, psycopg.InterfaceError)  # of the connection, not of a statement
 RETRY_AFTER_S = 1
 
@@ -224,10 +225,14 @@ class Rounds:
         """Completes the round that has an input but no output, or closes it as aborted."""
         given = input_decoder.decode(open_round.input)
         head = self._store.head()
-        age_s = (self._clock_ns() - given.clock_ns) / 1e9
-        if state.config.mode == "historical" or age_s <= state.config.vote_deadline_s:
+        now = self._clock_ns()
+        age_s = (now - given.clock_ns) / 1e9
+        historical = state.config.mode == "historical"
+        if historical or age_s <= OPEN_S:
             log.info("completing the open round", round=given.round)
-            self._complete(state, given, open_round.input, head, Stages())
+            # Judged by the present clock: bars that grew stale meanwhile are denied as such.
+            clock_ns = given.clock_ns if historical else now
+            self._complete(state, given, open_round.input, head, Stages(), clock_ns)
             return
         why = f"left open for {age_s:.0f} s by a crash"
         body = RoundAborted(session_id=given.session_id, cell=self.cell, round=given.round, why=why)
@@ -342,10 +347,11 @@ class Rounds:
         payload: bytes,
         head: Head,
         stages: Stages,
+        clock_ns: int | None = None,
     ) -> RoundOutput:
         outs = self._agents.votes(given, payload, state.config)
         stages.passed("fan_out")
-        pooled = state.pool_votes(given, outs)
+        pooled = state.pool_votes(given, outs, clock_ns)
         packed = encode(pooled)
         stages.passed("pool")
         judged = self._judged(packed, given.round, head)

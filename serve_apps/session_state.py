@@ -81,10 +81,16 @@ class SessionState:
         in_force = int(bars["ts"].min()) >= self.config.models_from
         return dict(self.config.models) if in_force else {}
 
-    def pool_votes(self, given: RoundInput, outs: Mapping[str, Floats | Status]) -> RoundOutput:
+    def pool_votes(
+        self,
+        given: RoundInput,
+        outs: Mapping[str, Floats | Status],
+        clock_ns: int | None = None,
+    ) -> RoundOutput:
         """Pools what the agents answered; a Status in place of votes says why there are none.
 
-        The result has neutral verdicts: the gate fills them.
+        The result has neutral verdicts: the gate fills them. ``clock_ns`` is the session clock that
+        it will judge by, the input's own unless the round is completed later.
         """
         bars = given.rows()
         count, widths = len(bars), [len(spec.evidence) for spec in self.agents]
@@ -98,7 +104,7 @@ class SessionState:
             cell=given.cell,
             round=given.round,
             epoch=0,
-            clock_ns=given.clock_ns,
+            clock_ns=given.clock_ns if clock_ns is None else clock_ns,
             agents=[spec.name for spec in self.agents],
             widths=widths,
             table=_table(bars, pooled, _toxicity(sound[self._vpin], count)).tobytes(),
