@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from actors.agent import Agent
 from actors.contract import AgentSpec
 from data.news import News
+from data.records import content_hash
 
 KEPT = 2  # newest snapshots of a part
 
@@ -27,14 +28,17 @@ class AgentMemory(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, agent: Agent, session_id: str, number: int, model: str) -> AgentMemory:
-        """The agent's memory after round ``number``."""
+        """The agent's memory after round ``number``; to be encoded before its next round.
+
+        The state is a view and not a copy: a copy of megabytes would keep the votes waiting.
+        """
         waiting = [item for symbol in sorted(agent.pending) for item in agent.pending[symbol]]
         return cls(
             session_id=session_id,
             round=number,
             model=model,
             width=agent.spec.state_width,
-            state=agent.state.tobytes(),
+            state=cast("bytes", agent.state.data),  # encoded as bytes are
             pending=waiting,
         )
 
@@ -55,9 +59,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     code: str
     payload: bytes
 
-    def digest(self) -> bytes:
-        """SHA-256 (FIPS 180-4) of the payload."""
-        return hashlib.sha256(self.payload).digest()
+    def digest(self, session_id: str) -> bytes:
+        """SHA-256 (FIPS 180-4) of the payload and of all that says whose it is."""
+        owner = (session_id, self.part, str(self.round), self.code)
+        parts = [text.encode() for text in owner]
+        return bytes.fromhex(content_hash(*parts, self.payload))
 
 
 class SnapshotPlan:

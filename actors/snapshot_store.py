@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import psycopg
 import structlog
 
@@ -38,7 +36,7 @@ def save(connection: psycopg.Connection, cell: int, session_id: str, snapshot: S
         "part": snapshot.part,
         "round": snapshot.round,
         "code": snapshot.code,
-        "hash": snapshot.digest(),
+        "hash": snapshot.digest(session_id),
         "payload": snapshot.payload,
         "kept": KEPT,
     }
@@ -59,7 +57,8 @@ def newest(
     """The part's newest memory of this code up to round ``at_most``; altered ones are passed by."""
     rows = connection.execute(_NEWEST, (cell, session_id, part, code, at_most))
     for number, digest, payload in rows:
-        if hashlib.sha256(payload).digest() == bytes(digest):
-            return Snapshot(part, int(number), code, bytes(payload))
+        kept = Snapshot(part, int(number), code, bytes(payload))
+        if kept.digest(session_id) == bytes(digest):
+            return kept
         log.error("a snapshot was altered", cell=cell, part=part, round=number)
     return None

@@ -48,8 +48,7 @@ class Voter:
         self._agent = Agent(spec)
         self._model = ""
         self._round = 0
-        self._votes: Floats = no_params()
-        self._kept = False  # whether the votes are those of the last round
+        self._votes: Floats | None = None  # of the last round; a snapshot holds none
 
     @property
     def last_round(self) -> int:
@@ -61,18 +60,17 @@ class Voter:
         StaleRound when a later round of the session was applied already.
         """
         given = input_decoder.decode(payload)
-        restored = given.round == self._round and not self._kept
+        # A snapshot holds no votes: those of its own round come from what was before it.
+        restored = given.round == self._round and self._votes is None
         if given.session_id != self._session or restored:
-            # A snapshot has no votes: of its own round they come from what was before it.
             self._start(given.cell, given.session_id, given.round - 1)
-        if given.round == self._round:
+        if given.round == self._round and self._votes is not None:
             return self._votes
-        if given.round < self._round:
+        if given.round <= self._round:
             raise StaleRound(f"{self.spec.name}: round {given.round} after {self._round}")
         if given.round > self._round + 1:
             self._read(given.cell, given.round, None)
-        self._apply(given)
-        return self._votes
+        return self._apply(given)
 
     def catch_up(self, cell: int, session_id: str, limit: int) -> int:
         """Applies up to ``limit`` more rounds of the log without voting; the last one applied."""
@@ -91,13 +89,14 @@ class Voter:
     def _start(self, cell: int, session_id: str, at_most: int) -> None:
         """A session's memory as of its newest snapshot, empty without one."""
         kept = self._log.snapshot(cell, session_id, at_most)
-        self._agent, self._model, self._round = Agent(self.spec), "", 0
-        self._session, self._kept = session_id, False
-        if kept is not None:
-            memory = memory_decoder.decode(kept)
-            self._agent = memory.agent(self.spec)
-            self._round = memory.round
+        memory = None if kept is None else memory_decoder.decode(kept)
+        self._agent = Agent(self.spec) if memory is None else memory.agent(self.spec)
+        self._round = 0 if memory is None else memory.round
+        self._model, self._votes = "", None
+        if memory is not None:
             self._use(memory.model)
+        # Last, so that whatever failed above is done anew, and not from an empty memory.
+        self._session = session_id
 
     def _read(self, cell: int, before: int, limit: int | None) -> None:
         for older in islice(self._log.inputs(cell, self._session, self._round, before), limit):
@@ -108,7 +107,8 @@ class Voter:
             self._agent.set_model(self._log.model(model) if model else no_params())
             self._model = model
 
-    def _apply(self, given: RoundInput) -> None:
+    def _apply(self, given: RoundInput) -> Floats:
         self._use(given.models.get(self.spec.name, ""))
-        self._votes = self._agent.apply(given.rows(), given.news)
-        self._round, self._kept = given.round, True
+        self._votes = votes = self._agent.apply(given.rows(), given.news)
+        self._round = given.round
+        return votes

@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 
 from actors.contract import AgentSpec
 from actors.snapshot import SnapshotPlan
-from serve_apps.ray_ports import RayAgents, RayGate
+from serve_apps.ray_ports import RayAgents, RayGate, first_line
 from serve_apps.rounds import Rounds
 from serve_apps.session_state import POOL
 
@@ -63,7 +63,7 @@ class SnapshotKeeper:
             try:
                 ray.get(ready[0], timeout=0)
             except RayError as error:
-                log.warning("no snapshot", error=str(error).splitlines()[0])
+                log.warning("no snapshot", error=first_line(error))
         elif time.monotonic() - self._sent < LONGEST_S:
             return False
         self._on_its_way = None

@@ -84,13 +84,16 @@ class RayAgents:
             handle = ray.get_actor(actor, namespace=NAMESPACE)
             said = ray.get(handle.health.remote(), timeout=HEALTH_S)
         except (ValueError, RayError) as error:
-            raise LookupError(f"{actor}: {_first_line(error)}") from error
+            raise LookupError(f"{actor}: {first_line(error)}") from error
         return handle, str(said["step"])
 
     def reached(self, handle: ActorHandle, session_id: str) -> int:
         """See serve_apps.upgrade.Replaceable."""
         call = handle.catch_up.remote(self.cell, session_id, SLICE)
-        return int(ray.get(call, timeout=HEALTH_S))
+        try:
+            return int(ray.get(call, timeout=HEALTH_S))
+        except RayError as error:
+            raise LookupError(f"it does not read the log: {first_line(error)}") from error
 
     def handles(self) -> dict[str, ActorHandle]:
         """The actors that are called now."""
@@ -174,7 +177,7 @@ def _round_of(name: str, probe: ObjectRef) -> int | None:
     try:
         return int(ray.get(probe, timeout=0))
     except RayError as error:
-        log.info("agent does not come back yet", agent=name, error=_first_line(error))
+        log.info("agent does not come back yet", agent=name, error=first_line(error))
         return None
 
 
@@ -196,7 +199,7 @@ def _answer(name: str, reference: ObjectRef, width: int) -> Floats | Status:
     except GetTimeoutError:
         return _late(name)
     except RayError as error:
-        log.error("agent failed", agent=name, error=_first_line(error))
+        log.error("agent failed", agent=name, error=first_line(error))
         return Status.FAILED
     return _rows(answer, width)
 
@@ -214,10 +217,11 @@ class RayGate:
                 self.handle.judge.remote(pooled, input_seq, input_hash), timeout=GATE_CALL_S
             )
         except RayError as error:
-            raise GateLost(_first_line(error)) from error
+            raise GateLost(first_line(error)) from error
         return answer
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The error's first line, its type's name when it says nothing."""
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -50,9 +51,12 @@ class _Memory(msgspec.Struct, frozen=True):
     last_ts: bytes
 
 
+@cache
 def pool_code() -> str:
-    """Hash of the code that a pool's memory belongs to."""
-    return module_hash("actors.pool")
+    """Hash of the code that a pool's memory belongs to, as it was when first asked for: files may
+    change under a running process.
+    """
+    return module_hash(__name__)
 
 
 class LogMismatch(RuntimeError):
@@ -65,6 +69,7 @@ class SessionState:
     def __init__(self, config: SessionConfig, agents: Sequence[AgentSpec]) -> None:
         self.config = config
         self.agents = tuple(agents)
+        self._code = pool_code()
         self._vpin = [spec.name for spec in self.agents].index(VPIN.name)
         self.params = PoolParams(**config.pool)
         self.pool = PoolState.fresh(len(agents), len(config.symbols), self.params)
@@ -109,7 +114,7 @@ class SessionState:
     def memory(self) -> Snapshot:
         """All of it after the last round, for a restart by the same code."""
         kept = _Memory(pool=self.pool.to_bytes(), last_ts=self.last_ts.tobytes())
-        return Snapshot(POOL, self.last_round, pool_code(), msgspec.msgpack.encode(kept))
+        return Snapshot(POOL, self.last_round, self._code, msgspec.msgpack.encode(kept))
 
     def restore(self, kept: Snapshot) -> None:
         """Takes on what ``memory`` gave; ValueError when it is of another session's shape."""

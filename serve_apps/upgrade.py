@@ -51,7 +51,10 @@ class Replaceable(Protocol):
         """The actor and its step's hash; LookupError when there is no such actor of the agent."""
 
     def reached(self, handle: ActorHandle, session_id: str) -> int:
-        """The round up to which an actor has read the log, after one more slice of it."""
+        """The round up to which an actor has read the log, after one more slice of it.
+
+        LookupError when the actor does not answer.
+        """
 
     def switch(self, name: str, handle: ActorHandle, step: str) -> None:
         """From the next round on this actor is the agent."""
@@ -91,7 +94,11 @@ class AgentUpgrade:
         give_up = time.monotonic() + CATCH_UP_S
         while (state := self._engine.state) is not None:
             session_id = state.config.session_id
-            reached = await asyncio.to_thread(self._agents.reached, handle, session_id)
+            try:
+                reached = await asyncio.to_thread(self._agents.reached, handle, session_id)
+            except LookupError as error:
+                detail = f"{actor}: {error}"
+                raise Refused(409, "No such actor", detail, code="unknown_actor") from error
             if state.last_round - reached <= NEAR:
                 return
             if time.monotonic() > give_up:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from actors import financial_sentiment, trend_momentum
-from actors.agent import Agent, code_hash, sources
+from actors.agent import Agent, code_hash, sources, step_hash
 from actors.contract import REASON, STATUS, AgentSpec, Reason, Status, no_params
 from actors.registry import AGENTS
 from cluster.warm import generated_bars
@@ -180,3 +180,44 @@ def test_trees_that_point_outside_of_the_features_are_no_model() -> None:
     wrong[9] = len(spec.evidence)  # the first node's feature
     assert not spec.fits(wrong)
     assert not spec.fits(model[:-1])
+
+
+def test_the_step_hash_changes_with_the_step_and_not_with_what_applies_it(tmp_path: Path) -> None:
+    """A change of the plain agent makes nobody a newcomer; one of the step, or of what it imports,
+    does.
+    """
+    for floor in ("data", "actors"):
+        shutil.copytree(
+            ROOT / floor, tmp_path / floor, ignore=shutil.ignore_patterns("__pycache__")
+        )
+
+    def hashed() -> list[str]:
+        script = (
+            "import actors.trend_momentum as m; from actors.agent import code_hash, step_hash;"
+            "print(step_hash(m.SPEC), code_hash(m.SPEC))"
+        )
+        run = subprocess.run(
+            [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, '.'); {script}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        return run.stdout.split()
+
+    def touch(name: str) -> None:
+        path = tmp_path / name
+        path.write_text(path.read_text() + "\n# changed\n")
+
+    seen = [hashed()]
+    assert seen[0] == [step_hash(trend_momentum.SPEC), code_hash(trend_momentum.SPEC)]
+    for name in ("actors/agent.py", "actors/vpin_hft.py", "actors/trend_momentum.py"):
+        touch(name)
+        seen.append(hashed())
+    touch("data/features.py")
+    seen.append(hashed())
+    steps, codes = zip(*seen, strict=True)
+    assert steps[0] == steps[1] == steps[2]
+    assert len({steps[2], steps[3], steps[4]}) == 3
+    assert codes[0] != codes[1] == codes[2] != codes[3] != codes[4]
