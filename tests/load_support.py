@@ -129,9 +129,21 @@ class Prices:
         }
 
 
+async def _await_token(client: Client, http: aiohttp.ClientSession) -> None:
+    """A token is known to the coordinator a moment after it was made."""
+    ends = time.monotonic() + 10.0
+    while True:
+        async with http.get(f"{client.url}/v1/rounds/last") as reply:
+            if reply.status == 200:
+                return
+            assert time.monotonic() < ends, await reply.text()
+        await asyncio.sleep(PAUSE_S)
+
+
 async def _warm_up(client: Client, prices: Prices, moments: int) -> None:
     start = client.config.first_traded - (moments + 1) * NS
     async with client.session() as http:
+        await _await_token(client, http)
         for k in range(moments):
             ts = start + k * NS
             bars = [prices.bar(symbol, ts) for symbol in client.config.symbols]
