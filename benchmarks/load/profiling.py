@@ -40,6 +40,9 @@ def start(process: Process, seconds: float, into: Path) -> subprocess.Popen[byte
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+_SCAFFOLD = ("thread (", "Thread.", "<module>")  # what every stack of a thread begins with
+
+
 def tables(raw: str, shown: int = SHOWN) -> list[str]:
     """Two Markdown tables of py-spy's raw stacks: threads, and functions with what they call."""
     threads: Counter[str] = Counter()
@@ -52,7 +55,7 @@ def tables(raw: str, shown: int = SHOWN) -> list[str]:
             continue
         count = int(times)
         threads[_thread(frames[0])] += count
-        names = [_function(frame) for frame in frames]
+        names = [_function(frame) for frame in frames if not frame.startswith(_SCAFFOLD)] or [""]
         own[names[-1]] += count
         for name in set(names):
             inclusive[name] += count

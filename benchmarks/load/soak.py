@@ -155,9 +155,8 @@ def stores(superuser_url: str, redis_url: str) -> Stores:
         ).fetchone()
     if row is None:
         raise RuntimeError("PostgreSQL gives no sizes")
-    memory = _valkey(redis_url)
-    used, bound = _valkey(redis_url)
-    return Stores(*[int(value) for value in row], used, bound)
+    database, written, kept, most = (int(value) for value in row)
+    return Stores(database, written, kept, most, *_valkey(redis_url))
 
 
 def _valkey(redis_url: str) -> tuple[int, int]:
