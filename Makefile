@@ -12,7 +12,7 @@ ifneq ($(shell $(BIN)/python -c 'print(open("$(STAMP)").read().strip())' 2>/dev/
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down status test chaos lint format verify bench lock clean
+.PHONY: help setup run up down status test chaos load lint format verify bench lock clean
 
 help: ## Show this help
 	@echo 'Sapphire: a multi-agent paper-trading cluster on Ray'
@@ -46,6 +46,9 @@ test: $(STAMP) ## Run all tests
 
 chaos: $(STAMP) ## Kill each part of a running cluster under load, and check every answer
 	@exec $(BIN)/python -m pytest tests/chaos/chaos_faults.py -s $(ARGS)
+
+load: $(STAMP) ## Measure the coordinator under load, beside the floors of the same run (needs wrk)
+	@exec $(BIN)/python -m benchmarks.load $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting, types, floors and module lengths
 	@$(BIN)/ruff check .

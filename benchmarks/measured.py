@@ -94,13 +94,13 @@ def _fill(fill: Sequence[float]) -> str:
     return f"{'buy' if side > 0 else 'sell'} at {price} in bar {int(row)}"
 
 
-def replace_marked(text: str, lines: Sequence[str]) -> str:
+def replace_marked(text: str, lines: Sequence[str], begin: str = BEGIN, end: str = END) -> str:
     """``text`` with what stands between the markers replaced; ValueError without both of them."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"the file needs one {BEGIN} and one {END} after it")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    return before + "\n".join([BEGIN, *lines, END]) + after
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"the file needs one {begin} and one {end} after it")
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    return before + "\n".join([begin, *lines, end]) + after
 
 
 def one_line(text: str, root: str) -> str:
