@@ -49,7 +49,7 @@ class VersionedVoters(Voters):
     steps: dict[str, str]
 
     def versions(self) -> dict[str, str]:
-        """See serve_apps.rounds.Agents."""
+        """See serve_apps.round_ports.Agents."""
         return self.steps
 
 
