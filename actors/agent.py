@@ -6,6 +6,7 @@ import ast
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -177,7 +178,16 @@ def _reached(queue: list[Path]) -> list[Path]:
     return sorted(found)
 
 
-def _imports(path: Path) -> Iterator[Path]:
+def _imports(path: Path) -> tuple[Path, ...]:
+    return _imports_as_of(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)  # An actor that starts asks for the same files three times.
+def _imports_as_of(path: Path, _changed_ns: int) -> tuple[Path, ...]:
+    return tuple(_read_imports(path))
+
+
+def _read_imports(path: Path) -> Iterator[Path]:
     for node in ast.walk(ast.parse(path.read_bytes())):
         names: list[str] = []
         if isinstance(node, ast.Import):

@@ -43,6 +43,7 @@ class PoolParams:
     half_life: float = 2.0  # bars in which a stale vote loses half its voice
     time_to_live: int = 5  # bars after which a stale voter sleeps
     equal_weight_prior: float = 0.5  # prior of the equal-weight expert; the voters share the rest
+    shadow_steps: int = 10  # weight steps for which a newcomer is scored before it is heard
 
     def __post_init__(self) -> None:
         if self.drop_after == 0:
@@ -53,6 +54,8 @@ class PoolParams:
             raise ValueError("pool: mixing in [0, 1) and half_life above 0")
         if not 0 < self.equal_weight_prior < 1:
             raise ValueError("pool: equal_weight_prior strictly between 0 and 1")
+        if self.shadow_steps < 1:
+            raise ValueError("pool: shadow_steps at least 1")
 
     def prior(self, n_voters: int) -> Floats:
         """Starting weights, shape (n_voters + 1,), the equal-weight expert last."""
@@ -74,7 +77,7 @@ class PoolArrays(NamedTuple):
     """The state itself; n voters, m symbols. Every array is written in place."""
 
     weights: Floats  # (n+1,) in force, equal-weight expert last
-    prior: Floats  # (n+1,) declared starting weights
+    prior: Floats  # (n+1,) declared starting weights; 0 for a voter in the shadow
     outcomes: Ints  # (3,) resolved outcomes, for the base rates
     window: Ints  # (6,) OPEN, OPEN_TS, PENDING, WAITED, LAST_TS, STEPS
     bars: Ints  # (m,) bars seen
@@ -93,8 +96,22 @@ class PoolArrays(NamedTuple):
     entry_pool: Floats  # (m, 3) the pool's own forecast
 
 
+class Shadow(NamedTuple):
+    """Voters that are scored and not heard; see actors.pool_newcomer. n voters."""
+
+    left: Ints  # (n,) weight steps until the voter enters; 0 for one that is heard
+    windows: Ints  # (n,) windows that it was scored in
+    own: Floats  # (n,) sum of its mean Brier losses in them
+    pool: Floats  # (n,) sum of the pool's on the same symbols
+
+    @classmethod
+    def empty(cls, n: int) -> Shadow:
+        """Nobody is in the shadow."""
+        return cls(np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n), np.zeros(n))
+
+
 _PER_SYMBOL = PoolArrays._fields[4:]
-_MAGIC = b"SPHPOOL1"
+_MAGIC = b"SPHPOOL2"
 _HEADER = struct.Struct("<8sqq")
 
 
@@ -126,14 +143,18 @@ def _byte_count(n: int, m: int) -> int:
     prior = np.zeros(n + 1)
     fixed = sum(a.nbytes for a in _empty(n, 0, prior))
     per_symbol = sum(a.nbytes for a in _empty(n, 1, prior)) - fixed
-    return _HEADER.size + fixed + m * per_symbol
+    shadow = sum(a.nbytes for a in Shadow.empty(n))
+    return _HEADER.size + fixed + m * per_symbol + shadow
 
 
 class PoolState:
-    """Holder of one pool's arrays; ``arrays`` goes to the compiled functions."""
+    """Holder of one pool's arrays; ``arrays`` goes to the compiled functions, ``shadow`` does not:
+    they only ever see voters that are heard.
+    """
 
-    def __init__(self, arrays: PoolArrays) -> None:
+    def __init__(self, arrays: PoolArrays, shadow: Shadow | None = None) -> None:
         self.arrays = arrays
+        self.shadow = Shadow.empty(len(arrays.weights) - 1) if shadow is None else shadow
 
     @classmethod
     def fresh(cls, n_voters: int, n_symbols: int, params: PoolParams | None = None) -> PoolState:
@@ -164,13 +185,17 @@ class PoolState:
 
     def copy(self) -> PoolState:
         """An independent copy."""
-        return PoolState(PoolArrays._make(array.copy() for array in self.arrays))
+        return PoolState(
+            PoolArrays._make(array.copy() for array in self.arrays),
+            Shadow._make(array.copy() for array in self.shadow),
+        )
 
     def to_bytes(self) -> bytes:
         """The whole state, exactly."""
         parts = [_HEADER.pack(_MAGIC, self.n_voters, self.n_symbols)]
         parts += [
-            np.ascontiguousarray(a).astype(a.dtype.newbyteorder("<")).tobytes() for a in self.arrays
+            np.ascontiguousarray(a).astype(a.dtype.newbyteorder("<")).tobytes()
+            for a in (*self.arrays, *self.shadow)
         ]
         return b"".join(parts)
 
@@ -185,12 +210,13 @@ class PoolState:
         if n > len(data) or len(data) != _byte_count(n, m):
             raise ValueError("pool state: length does not fit its header")
         arrays, at = [], _HEADER.size
-        for empty in _empty(n, m, np.zeros(n + 1)):
+        for empty in (*_empty(n, m, np.zeros(n + 1)), *Shadow.empty(n)):
             kind = empty.dtype.newbyteorder("<")
             loaded = np.frombuffer(data, kind, empty.size, at).reshape(empty.shape)
             arrays.append(loaded.astype(empty.dtype))
             at += empty.nbytes
-        return cls(PoolArrays._make(arrays))
+        known = len(PoolArrays._fields)
+        return cls(PoolArrays._make(arrays[:known]), Shadow._make(arrays[known:]))
 
     def summary(self) -> dict[str, Any]:
         """Weights and open window for the output record, plain JSON types."""

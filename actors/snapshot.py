@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -27,14 +28,17 @@ class AgentMemory(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, agent: Agent, session_id: str, number: int, model: str) -> AgentMemory:
-        """The agent's memory after round ``number``."""
+        """The agent's memory after round ``number``; to be encoded before its next round.
+
+        The state is a view and not a copy: a copy of megabytes would keep the votes waiting.
+        """
         waiting = [item for symbol in sorted(agent.pending) for item in agent.pending[symbol]]
         return cls(
             session_id=session_id,
             round=number,
             model=model,
             width=agent.spec.state_width,
-            state=agent.state.tobytes(),
+            state=cast("bytes", agent.state.data),  # encoded as bytes are
             pending=waiting,
         )
 

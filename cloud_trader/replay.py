@@ -162,17 +162,26 @@ class _Replay:
             check_payload(where, record.payload, recorded)
         self._account.advance(chain, record.seen_of(account_chain(self._config.account)))
         answers = self._as_recorded(where, recorded, self._committee.votes(given))
-        pooled = self._state.pool_votes(given, answers)
+        clock_ns = self._clock(where, given, recorded)
+        pooled = self._state.pool_votes(given, answers, clock_ns)
         seen = record.seen_of(OPERATIONS)
         unleased = bool((recorded.arrays().table["code"] == _NO_LEASE).all())
         self._found.unleased += unleased
-        view = self._account.view(given.clock_ns, seen, leased=not unleased)
+        view = self._account.view(clock_ns, seen, leased=not unleased)
         again = judge_round(self._rules, pooled, view)
         if encode(recorded) != encode(again):
             compare(where, _named(recorded, self._config), _named(again, self._config),
                     exact=self._exact)  # fmt: skip
         self._account.approve(again.decisions, again.epoch, record.written_ns)
         self._count(again)
+
+    def _clock(self, where: str, given: RoundInput, recorded: RoundOutput) -> int:
+        """The clock that the gate judged by: the input's, or a later one of a round that a crash
+        left open and a later coordinator completed.
+        """
+        if self._config.mode == "historical" or recorded.clock_ns < given.clock_ns:
+            compare(f"{where}, clock_ns", recorded.clock_ns, given.clock_ns, exact=True)
+        return recorded.clock_ns
 
     def _as_recorded(
         self, where: str, recorded: RoundOutput, answers: dict[str, Floats | Status]

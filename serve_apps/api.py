@@ -396,6 +396,5 @@ async def _body(request: Request, headers: Headers) -> bytes:
 
 
 def _too_large() -> Refused:
-    return Refused(
-        413, "Too large", f"a body holds at most {MAX_BODY_BYTES} bytes", code="too_large"
-    )
+    detail = f"a body holds at most {MAX_BODY_BYTES} bytes"
+    return Refused(413, "Too large", detail, code="too_large")

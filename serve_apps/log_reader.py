@@ -15,7 +15,7 @@ _EVER = 2**62  # no round has this number
 
 
 class DatabaseLog:
-    """See serve_apps.rounds.LogReader; a connection only while something is read."""
+    """See serve_apps.round_ports.LogReader; a connection only while something is read."""
 
     def __init__(self, url: str, cell: int) -> None:
         self._url = url

@@ -16,7 +16,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from actors.contract import AgentSpec, Floats, Status
 from actors.ray_actors import NAMESPACE, find_agent, gate_actor_name
 from data.records import RoundInput, SessionConfig
-from serve_apps.rounds import GateLost
+from serve_apps.round_ports import GateLost
 
 log = structlog.get_logger("coordinator")
 
@@ -59,7 +59,7 @@ class RayAgents:
         self._versions = {name: member.step for name, member in self._members.items()}
 
     def versions(self) -> dict[str, str]:
-        """See serve_apps.rounds.Agents."""
+        """See serve_apps.round_ports.Agents."""
         return self._versions
 
     def out(self) -> dict[str, str]:
@@ -102,7 +102,7 @@ class RayAgents:
     def votes(
         self, given: RoundInput, payload: bytes, config: SessionConfig
     ) -> Mapping[str, Floats | Status]:
-        """See serve_apps.rounds.Agents."""
+        """See serve_apps.round_ports.Agents."""
         patient = config.mode == "historical"
         deadline = time.monotonic() + config.vote_deadline_s
         if not patient:
@@ -211,7 +211,7 @@ class RayGate:
         self.handle = ray.get_actor(gate_actor_name(cell), namespace=NAMESPACE)
 
     def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
-        """See serve_apps.rounds.GatePort."""
+        """See serve_apps.round_ports.GatePort."""
         try:
             answer: bytes = ray.get(
                 self.handle.judge.remote(pooled, input_seq, input_hash), timeout=GATE_CALL_S

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import numpy as np
 import psycopg
 import structlog
 
-from actors.contract import AgentSpec, Floats, Status
+from actors.contract import AgentSpec
 from actors.gate import Judged, judged_decoder
-from actors.snapshot import Snapshot
 from data.bars import Bars
 from data.journal import OPERATIONS, Head, Record, cell_chain, next_record
 from data.news import News
@@ -36,6 +34,7 @@ from data.records import (
 )
 from data.round_log import LoggedRound
 from serve_apps.requests import Asked
+from serve_apps.round_ports import Agents, GateLost, GatePort, LogReader, NewsPort, NoNews
 from serve_apps.round_store import RoundStore
 from serve_apps.session_state import SessionState, rebuild
 from serve_apps.wire import Refused
@@ -44,71 +43,9 @@ log = structlog.get_logger("coordinator")
 
 PAUSE_S = 0.1
 NEWS_A_ROUND = 256
+OPEN_S = 60.0  # a round that a crash left open longer is aborted, outside a historical session
 LOST = (psycopg.OperationalError, psycopg.InterfaceError)  # of the connection, not of a statement
 RETRY_AFTER_S = 1
-
-
-class Agents(Protocol):
-    """The six agents, wherever they run."""
-
-    def votes(
-        self, given: RoundInput, payload: bytes, config: SessionConfig
-    ) -> Mapping[str, Floats | Status]:
-        """Each agent's votes, or LATE or FAILED in their place, by the session's deadline."""
-
-    def versions(self) -> dict[str, str]:
-        """Each agent's hash of its step function."""
-
-
-class LogReader(Protocol):
-    """The cell's log, read at a start and at a change of session."""
-
-    def last_round(self) -> tuple[int, str] | None:
-        """Number and session of the last input record; None before the first."""
-
-    def rounds(self, session_id: str, after: int) -> Iterable[LoggedRound]:
-        """The session's rounds after a number, in order."""
-
-    def memory(self, session_id: str) -> Snapshot | None:
-        """The newest snapshot of the session's pool; None without one."""
-
-
-class GateLost(RuntimeError):
-    """The gate's call did not come back; whether it committed must be read from the log."""
-
-
-class GatePort(Protocol):
-    """The risk gate, wherever it runs."""
-
-    def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
-        """An encoded actors.gate.Judged; GateLost when the call was lost."""
-
-
-class NewsPort(Protocol):
-    """News that waits for a round; see serve_apps.news_desk."""
-
-    def take(self, session_id: str, limit: int) -> list[News]:
-        """Waiting items of the session in (ts, id) order."""
-
-    def put_back(self, items: Iterable[News]) -> None:
-        """The round did not come about."""
-
-    def settled(self, items: Iterable[News]) -> None:
-        """The round's input is committed."""
-
-
-class NoNews:
-    """A cell that takes no news."""
-
-    def take(self, session_id: str, limit: int) -> list[News]:  # noqa: ARG002 - see NewsPort
-        """Nothing."""
-        return []
-
-    def put_back(self, items: Iterable[News]) -> None:
-        """There is nothing to put back."""
-
-    def settled(self, items: Iterable[News]) -> None:
-        """There is nothing to settle."""
 
 
 class Fenced(RuntimeError):
@@ -224,10 +161,14 @@ class Rounds:
         """Completes the round that has an input but no output, or closes it as aborted."""
         given = input_decoder.decode(open_round.input)
         head = self._store.head()
-        age_s = (self._clock_ns() - given.clock_ns) / 1e9
-        if state.config.mode == "historical" or age_s <= state.config.vote_deadline_s:
+        now = self._clock_ns()
+        age_s = (now - given.clock_ns) / 1e9
+        historical = state.config.mode == "historical"
+        if historical or age_s <= OPEN_S:
             log.info("completing the open round", round=given.round)
-            self._complete(state, given, open_round.input, head, Stages())
+            # Judged by the present clock: bars that grew stale meanwhile are denied as such.
+            clock_ns = given.clock_ns if historical else now
+            self._complete(state, given, open_round.input, head, Stages(), clock_ns)
             return
         why = f"left open for {age_s:.0f} s by a crash"
         body = RoundAborted(session_id=given.session_id, cell=self.cell, round=given.round, why=why)
@@ -342,10 +283,11 @@ class Rounds:
         payload: bytes,
         head: Head,
         stages: Stages,
+        clock_ns: int | None = None,
     ) -> RoundOutput:
         outs = self._agents.votes(given, payload, state.config)
         stages.passed("fan_out")
-        pooled = state.pool_votes(given, outs)
+        pooled = state.pool_votes(given, outs, clock_ns)
         packed = encode(pooled)
         stages.passed("pool")
         judged = self._judged(packed, given.round, head)

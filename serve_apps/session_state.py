@@ -14,6 +14,7 @@ from actors.agent import module_hash
 from actors.contract import OUT_FIXED, STATUS, AgentSpec, Floats, Status
 from actors.judge import UNMEASURED
 from actors.pool import PooledRound, PoolParams, PoolState, pool_round
+from actors.pool_newcomer import load_compiled, newcomer, pool_with_newcomers, shadow_record
 from actors.pool_state import OPEN, OPEN_TS, STEPS, WAITED
 from actors.snapshot import Snapshot
 from actors.voting import is_sound, take_answer, without_answer
@@ -49,6 +50,7 @@ POOL = "pool"  # the part's name among the snapshots
 class _Memory(msgspec.Struct, frozen=True):
     pool: bytes
     last_ts: bytes
+    versions: dict[str, str]
 
 
 @cache
@@ -75,31 +77,41 @@ class SessionState:
         self.pool = PoolState.fresh(len(agents), len(config.symbols), self.params)
         self.last_ts = np.zeros(len(config.symbols), np.int64)
         self.last_round = 0
+        self.versions: dict[str, str] = {}  # agent -> hash of its step, as last seen
 
     def models_for(self, bars: Bars) -> dict[str, str]:
         """The models in force for a round: none before the moment the session declares."""
         in_force = int(bars["ts"].min()) >= self.config.models_from
         return dict(self.config.models) if in_force else {}
 
-    def pool_votes(self, given: RoundInput, outs: Mapping[str, Floats | Status]) -> RoundOutput:
+    def pool_votes(
+        self,
+        given: RoundInput,
+        outs: Mapping[str, Floats | Status],
+        clock_ns: int | None = None,
+    ) -> RoundOutput:
         """Pools what the agents answered; a Status in place of votes says why there are none.
 
-        The result has neutral verdicts: the gate fills them.
+        The result has neutral verdicts: the gate fills them. ``clock_ns`` is the session clock that
+        it will judge by, the input's own unless the round is completed later.
         """
         bars = given.rows()
+        names = [spec.name for spec in self.agents]
         count, widths = len(bars), [len(spec.evidence) for spec in self.agents]
         # A vote that is no forecast never enters, and never stops the round.
         sound = [_sound(outs[spec.name], count, spec) for spec in self.agents]
         votes, status, reason = self._pack(sound, count)
-        pooled = pool_round(self.params, self.pool, bars, votes, status)
-        self._advance(bars, given.round)
+        pooled = self._pool(given, bars, votes, status)
+        window = window_record(self.pool)
+        if shadow := shadow_record(self.pool, names):
+            window["shadow"] = shadow
         return RoundOutput(
             session_id=given.session_id,
             cell=given.cell,
             round=given.round,
             epoch=0,
-            clock_ns=given.clock_ns,
-            agents=[spec.name for spec in self.agents],
+            clock_ns=given.clock_ns if clock_ns is None else clock_ns,
+            agents=names,
             widths=widths,
             table=_table(bars, pooled, _toxicity(sound[self._vpin], count)).tobytes(),
             votes=votes.tobytes(),
@@ -108,22 +120,29 @@ class SessionState:
             evidence=_evidence(sound, count, widths).tobytes(),
             weights=pooled.weights.tolist(),
             stepped=bool(pooled.stepped),
-            window=window_record(self.pool),
+            window=window,
         )
 
     def memory(self) -> Snapshot:
         """All of it after the last round, for a restart by the same code."""
-        kept = _Memory(pool=self.pool.to_bytes(), last_ts=self.last_ts.tobytes())
-        return Snapshot(POOL, self.last_round, self._code, msgspec.msgpack.encode(kept))
+        kept = _Memory(self.pool.to_bytes(), self.last_ts.tobytes(), self.versions)
+        return Snapshot(
+            POOL, self.last_round, self._code, msgspec.msgpack.encode(kept, order="deterministic")
+        )
 
     def restore(self, kept: Snapshot) -> None:
         """Takes on what ``memory`` gave; ValueError when it is of another session's shape."""
         memory = msgspec.msgpack.decode(kept.payload, type=_Memory)
         pool = PoolState.from_bytes(memory.pool)
         last_ts = np.frombuffer(memory.last_ts, np.int64).copy()
-        if (pool.n_voters, len(last_ts)) != (len(self.agents), len(self.config.symbols)):
+        if (pool.n_voters, pool.n_symbols, len(last_ts)) != (
+            self.pool.n_voters,
+            self.pool.n_symbols,
+            len(self.last_ts),
+        ):
             raise ValueError("the memory is not this session's")
         self.pool, self.last_ts, self.last_round = pool, last_ts, kept.round
+        self.versions = memory.versions
 
     def skip(self, given: RoundInput) -> None:
         """Advances over a round that was closed as aborted: its bars count, its votes do not."""
@@ -145,15 +164,32 @@ class SessionState:
             output = output_decoder.decode(logged.output)
             bars, arrays = given.rows(), output.arrays()
             status = arrays.status.astype(np.int64)
-            pooled = pool_round(self.params, self.pool, bars, arrays.votes.copy(), status)
-            self._advance(bars, given.round)
+            pooled = self._pool(given, bars, arrays.votes.copy(), status)
             if pooled.weights.tolist() != output.weights:
                 raise LogMismatch(f"round {given.round}: recorded weights are not the log's")
         return None
 
-    def _advance(self, bars: Bars, number: int) -> None:
+    def _pool(
+        self, given: RoundInput, bars: Bars, votes: Floats, status: NDArray[np.int64]
+    ) -> PooledRound:
+        """The one place where a round, of whatever origin, moves the session on."""
+        if given.versions != self.versions:
+            self._change_versions(given.versions)
+        pooled = pool_with_newcomers(self.params, self.pool, bars, votes, status)
         self.last_ts[bars["symbol"]] = bars["ts"]
-        self.last_round = number
+        self.last_round = given.round
+        return pooled
+
+    def _change_versions(self, now: Mapping[str, str]) -> None:
+        """An agent whose step is not the one last seen is a newcomer; one not named is as it was.
+
+        The first version seen of an agent is no change.
+        """
+        for voter, spec in enumerate(self.agents):
+            before = self.versions.get(spec.name)
+            if before is not None and now.get(spec.name, before) != before:
+                newcomer(self.params, self.pool, voter)
+        self.versions = {**self.versions, **now}
 
     def _pack(
         self, outs: Sequence[Floats | Status], count: int
@@ -206,6 +242,7 @@ def prewarm(agents: Sequence[AgentSpec]) -> None:
         take_answer(answer, 1, 0, k, votes, status, reason)
         without_answer(int(Status.FAILED), 1, k, votes, status, reason)
     pool_round(PoolParams(), PoolState.fresh(len(agents), 1), bar, votes, status)
+    load_compiled()
 
 
 def window_record(pool: PoolState) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 from ray.actor import ActorHandle
 
+from data import round_log
 from data.journal import append_operation
 from data.store import TRADING_LOCK, connect
 from serve_apps.engine import Engine
@@ -111,10 +112,13 @@ class AgentUpgrade:
         """On the round's thread. Journalled first, then done."""
         state = self._engine.state
         before = self._agents.versions()[name]
-        first = 1 + (state.last_round if state is not None else 0)
         body = msgspec.structs.asdict(wanted)
-        body |= {"cell": self._cell, "agent": name, "before": before, "from_round": first, "by": by}
         with connect(self._url, name="coordinator-upgrade") as connection, connection.transaction():
+            # Rounds are numbered through all sessions of the cell.
+            last = round_log.last_round(connection, self._cell)
+            first = 1 + (0 if last is None else last[0])
+            body |= {"cell": self._cell, "agent": name, "before": before}
+            body |= {"from_round": first, "by": by}
             connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", TRADING_LOCK)
             session_id = state.config.session_id if state is not None else ""
             append_operation(connection, "agent_version", body, session_id)

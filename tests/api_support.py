@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import httpx
 import uvicorn
 from starlette.requests import Request
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
-from support import Cell, House, surface
+from support import Cell, House, request_body, surface
 
 from cluster.processes import free_port
+from data.bars import Bars
+from data.records import SessionConfig
 from data.store import connect
 from data.tokens import Scope, create_token
+from serve_apps.wire import JSON
 
 FAST = 1_000_000  # requests a second that the tests' own tokens have
 
@@ -37,6 +42,18 @@ def make_token(house: House, *scopes: Scope, rate_per_s: int = FAST) -> str:
     """A live token's text."""
     with connect(house.roles.ops, name="test-token") as connection:
         return create_token(connection, "test", scopes, rate_per_s, "test")
+
+
+def feed(hosted: Hosted, config: SessionConfig, moments: Iterable[Bars]) -> None:
+    """Has these moments decided; asks again while the agents are being compiled."""
+    headers = hosted.headers(Scope.DECIDE) | {"content-type": JSON}
+    give_up = time.monotonic() + 100
+    with httpx.Client(base_url=hosted.url, headers=headers, timeout=60) as http:
+        for bars in moments:
+            body = request_body(config, bars)
+            while (answer := http.post("/v1/decide", content=body)).status_code == 503:
+                assert time.monotonic() < give_up, answer.text
+            assert answer.status_code == 200, answer.text
 
 
 @contextmanager
@@ -86,5 +103,5 @@ def hosted_api(house: House, cell: Cell) -> Iterator[Hosted]:
         yield Hosted(f"http://127.0.0.1:{port}", tokens)
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(100)  # the round's thread may be compiling an agent
         assert not thread.is_alive()

@@ -79,8 +79,9 @@ from serve_apps.meter import Meter
 from serve_apps.news_desk import NewsDesk
 from serve_apps.rate_limit import RateLimiter
 from serve_apps.readings import Readings
+from serve_apps.round_ports import GateLost
 from serve_apps.round_store import RoundStore
-from serve_apps.rounds import GateLost, Rounds
+from serve_apps.rounds import Rounds
 from serve_apps.upgrade import AgentUpgrade
 from serve_apps.wire import BarIn, DecideRequest, DecideResponse
 
@@ -349,7 +350,7 @@ class Voters:
         self.voters[name] = Voter(spec, self._log)
 
     def versions(self) -> dict[str, str]:
-        """See serve_apps.rounds.Agents."""
+        """See serve_apps.round_ports.Agents."""
         return {}
 
     def out(self) -> dict[str, str]:
@@ -359,7 +360,7 @@ class Voters:
     def votes(
         self, given: RoundInput, payload: bytes, config: SessionConfig
     ) -> Mapping[str, Floats | Status]:
-        """See serve_apps.rounds.Agents."""
+        """See serve_apps.round_ports.Agents."""
         if self.hold is not None:
             assert self.hold.wait(20)
         if self.crash_next:
@@ -381,7 +382,7 @@ class GateInProcess:
     errors: list[BaseException] = field(default_factory=list)
 
     def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
-        """See serve_apps.rounds.GatePort."""
+        """See serve_apps.round_ports.GatePort."""
         self.calls += 1
         try:
             answer = self.gate.judge(pooled, input_seq, input_hash)

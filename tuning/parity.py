@@ -132,6 +132,11 @@ def _recorded(connection: psycopg.Connection, config: SessionConfig) -> Recorded
     if not inputs:
         raise NotComparable(f"session {config.session_id} has no closed round")
     stamps = [set(given.rows()["ts"].tolist()) for given in inputs]
+    if _versions_change(inputs):
+        raise NotComparable(
+            f"an agent's version changed within session {config.session_id}, and a backtest knows"
+            " one version of each: 'sapphire replay' checks it"
+        )
     moments = [given.ts for given in inputs]
     plain = all(len(ts) == 1 for ts in stamps) and all(a < b for a, b in pairwise(moments))
     if config.mode != "historical" or not plain:
@@ -140,6 +145,15 @@ def _recorded(connection: psycopg.Connection, config: SessionConfig) -> Recorded
             " 'sapphire replay' checks it"
         )
     return Recorded(inputs, outputs)
+
+
+def _versions_change(inputs: Iterable[RoundInput]) -> bool:
+    seen: dict[str, str] = {}
+    for given in inputs:
+        if any(seen.get(name, step) != step for name, step in given.versions.items()):
+            return True
+        seen |= given.versions
+    return False
 
 
 def _compare_rounds(

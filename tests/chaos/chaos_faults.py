@@ -45,8 +45,8 @@ class Row:
 
     fault: str
     requests: int
-    refused: int  # answers 503 that a later try made good
-    lost: int  # requests whose last answer is 503
+    refused: int  # answers 503, of all tries
+    lost: int  # requests without a decision: 503 to the deadline, or their round was aborted
     p99_ms: float
     slowest_s: float
     voting_again_s: float
@@ -69,11 +69,11 @@ class World:
             rounds = outputs_of(connection, self.client.config)
         times = sorted(each.seconds for each in sent)
         counts = Counter(status for each in sent for status in each.statuses)
-        lost = sum(each.statuses[-1] == 503 for each in sent)
+        lost = sum(each.statuses[-1] != 200 for each in sent)
         row = Row(
             fault,
             len(sent),
-            counts[503] - lost,
+            counts[503],
             lost,
             1e3 * times[int(0.99 * len(times))],
             times[-1],
@@ -88,7 +88,7 @@ class World:
 
     def table(self) -> str:
         """All figures as a table of Markdown."""
-        head = "fault | requests | 503, then served | lost as 503 | p99 ms | slowest s"
+        head = "fault | requests | tries with 503 | lost | p99 ms | slowest s"
         lines = [f"| {head} | voting again s | bound s |", "|---|---|---|---|---|---|---|---|"]
         lines += [
             f"| {r.fault} | {r.requests} | {r.refused} | {r.lost} | {r.p99_ms:.0f}"
@@ -133,7 +133,7 @@ def test_the_coordinator_is_killed(world: World) -> None:
         "kill -9 coordinator", SOON_S, lambda: void(kill(world.running.actor(COORDINATOR)))
     )
     assert world.rows[-1].voting_again_s <= SOON_S
-    assert world.rows[-1].lost == 0
+    assert world.rows[-1].lost <= len(SYMBOLS)  # at most those of the one open round
 
 
 def test_valkey_is_killed(world: World) -> None:

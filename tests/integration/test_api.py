@@ -15,7 +15,7 @@ import httpx
 import msgspec
 import pyarrow as pa
 import pytest
-from api_support import Hosted, hosted_api, make_token
+from api_support import Hosted, feed, hosted_api, make_token
 from support import (
     Account,
     Cell,
@@ -103,11 +103,7 @@ def surface(postgres: EmbeddedPostgres, home: Home) -> Iterator[Surface]:
             httpx.Client(base_url=hosted.url, timeout=30) as http,
         ):
             made = Surface(hosted, house, config, http, account)
-            give_up = time.monotonic() + 100  # the agents may have to be compiled first
-            for bars in MOMENTS[:DECIDED]:
-                while (answer := made.decide(request_body(config, bars))).status_code == 503:
-                    assert time.monotonic() < give_up, answer.text
-                assert answer.status_code == 200, answer.text
+            feed(hosted, config, MOMENTS[:DECIDED])
             yield made
 
 

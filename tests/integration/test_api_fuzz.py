@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from api_support import Hosted, hosted_api
+from api_support import Hosted, feed, hosted_api
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
@@ -35,14 +35,12 @@ from support import (
     open_gate,
     open_session,
     random_bars,
-    request_body,
 )
 
 from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.home import Home
 from data.tokens import Scope
 from serve_apps.routes import ROUTES
-from serve_apps.wire import JSON
 
 CASES = int(os.environ.get("SAPPHIRE_FUZZ_CASES", "25"))
 CHECKS = [
@@ -61,12 +59,7 @@ def hosted(postgres: EmbeddedPostgres, home: Home) -> Iterator[Hosted]:
         config = open_session(house)
         cell = Cell(house, Voters(TableLog(house.roles.read)), GateInProcess(open_gate(house)))
         with Account(house, config), hosted_api(house, cell) as made:
-            for bars in by_moment(random_bars(3)):
-                headers = made.headers(Scope.DECIDE) | {"content-type": JSON}
-                answer = httpx.post(
-                    f"{made.url}/v1/decide", content=request_body(config, bars), headers=headers
-                )
-                assert answer.status_code in {200, 503}  # 503: the agents are being compiled
+            feed(made, config, by_moment(random_bars(3)))
             yield made
 
 

@@ -41,6 +41,7 @@ from actors.contract import Status
 from actors.gate import Gate, judged_decoder
 from actors.registry import AGENTS
 from cloud_trader.control import EVERYWHERE, set_state
+from cloud_trader.replay import replay_session
 from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.home import Home
 from data.bars import Bars
@@ -470,7 +471,7 @@ def test_a_live_round_left_open_too_long_is_aborted(house: House) -> None:
             await asyncio.sleep(0.3)
             call.cancel()
         bench.voters = Voters(TableLog(house.roles.read))
-        cell = Cell(house, bench.voters, bench.gate, lambda: time.time_ns() + 60 * 10**9)
+        cell = Cell(house, bench.voters, bench.gate, lambda: time.time_ns() + 70 * 10**9)
         async with cell.running():
             decider = cell.decider
             with house.connect() as link:
@@ -489,6 +490,37 @@ def test_a_live_round_left_open_too_long_is_aborted(house: House) -> None:
 
     with bench.account:
         asyncio.run(main())
+
+
+def test_a_live_round_left_open_for_a_while_is_judged_by_the_clock_of_its_completion(
+    house: House,
+) -> None:
+    bench = Bench(house, mode="paper", first_traded=time.time_ns())
+    later = 30 * 10**9
+
+    async def main() -> None:
+        cell = bench.cell()
+        async with cell.running():
+            await bench.feed(cell.decider, BARS[:3])
+            bench.voters.crash_next = True
+            call = asyncio.create_task(cell.decider.decide(request_body(bench.config, BARS[3])))
+            while bench.count("round_input") < 4:
+                await asyncio.sleep(0.01)
+            call.cancel()
+        bench.voters = Voters(TableLog(house.roles.read))
+        cell = Cell(house, bench.voters, bench.gate, lambda: time.time_ns() + later)
+        async with cell.running():
+            # Whoever asked gets the answer that the crash kept from it.
+            assert (await cell.decider.decide(request_body(bench.config, BARS[3]))).round == 4
+
+    with bench.account:
+        asyncio.run(main())
+    with house.connect() as link:
+        logged = list(rounds(link, CELL, bench.config.session_id))
+        asked = input_decoder.decode(logged[3].input).clock_ns
+        assert bench.outputs()[3].clock_ns >= asked + later
+        with link.transaction():
+            assert replay_session(link, bench.config, exact=True).rounds == 4
 
 
 # -- fencing --------------------------------------------------------------------------------

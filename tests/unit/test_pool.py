@@ -310,6 +310,7 @@ def test_summary_shows_weights_and_window() -> None:
         {"half_life": 0.0},
         {"drop_after": 2},
         {"equal_weight_prior": 1.0},
+        {"shadow_steps": 0},
         {"time_to_live": -1},
     ],
 )
