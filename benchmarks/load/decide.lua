@@ -175,7 +175,8 @@ function request()
    local now = seconds()
    if not begun then start(now) end
    local due = now
-   if rate > 0 then due = begun + sent / rate end
+   -- wrk's timers count whole milliseconds, so that one may fire a little early.
+   if rate > 0 then due = math.min(now, begun + sent / rate) end
    sent = sent + 1
    local at = next_symbol()
    if not at then
