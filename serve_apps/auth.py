@@ -25,6 +25,7 @@ log = structlog.get_logger("auth")
 REFRESH_S = 1.0
 LOAD_TIMEOUT_S = 3.0
 GRACE_S = 30.0
+READ_AGAIN_S = 0.2  # between two looks for an unknown token
 RETRY_AFTER_S = 1
 REALM = 'Bearer realm="sapphire"'
 
@@ -62,6 +63,7 @@ class Authenticator:
         self._clock = clock
         self._known: dict[str, tuple[bytes, Caller]] = {}
         self._loaded_at = float("-inf")
+        self._read_again_at = float("-inf")
         self._failing = ""
         self._task: asyncio.Task[None] | None = None
 
@@ -155,8 +157,16 @@ class Authenticator:
         return caller
 
     async def admit(self, header: str | None, scope: Scope) -> Caller:
-        """``check``, and one request off the token's rate; Refused 429 ``rate_limited``."""
-        caller = self.check(header, scope)
+        """``check``, and one request off the token's rate; Refused 429 ``rate_limited``.
+
+        A token that is not known is looked for once more: it may have been made a moment ago.
+        """
+        try:
+            caller = self.check(header, scope)
+        except Refused as refused:
+            if refused.problem.code != "bad_token" or not await self._read_again():
+                raise
+            caller = self.check(header, scope)
         if not await self._limiter.take(caller.token_id, caller.rate_per_s):
             raise Refused(
                 429,
@@ -166,6 +176,15 @@ class Authenticator:
                 code="rate_limited",
             )
         return caller
+
+    async def _read_again(self) -> bool:
+        """Whether the tokens were read anew, which strangers can make us do only so often."""
+        asked_at = self._clock()
+        if asked_at - self._read_again_at < READ_AGAIN_S:
+            return False
+        self._read_again_at = asked_at
+        await self.refresh()
+        return self._loaded_at >= asked_at
 
     async def _refresh_for_ever(self) -> None:
         while True:

@@ -220,3 +220,23 @@ def test_the_rate_is_asked_once_for_each_request_and_only_for_a_good_token() -> 
 
     asyncio.run(story())
     assert budget.asked == [("0123456789ab", 7)] * 3
+
+
+def test_a_token_made_a_moment_ago_is_looked_for_once_and_strangers_cannot_hammer() -> None:
+    clock, table = Ticks(), Table()
+    made = loaded(table, clock)
+
+    async def asks() -> None:
+        with pytest.raises(Refused, match="not known"):
+            await made.admit(f"Bearer {TOKEN}", Scope.READ)
+        table.rows = [token()]
+        table.read.clear()
+        # Too soon after the last look: refused without another one.
+        with pytest.raises(Refused, match="not known"):
+            await made.admit(f"Bearer {TOKEN}", Scope.READ)
+        assert not table.read.is_set()
+        clock.now += auth.READ_AGAIN_S
+        caller = await made.admit(f"Bearer {TOKEN}", Scope.READ)
+        assert caller.name == "ann"
+
+    asyncio.run(asks())
