@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from cluster_fixture import COORDINATOR, GATE, RunningCluster, kill
+from cluster_fixture import COORDINATOR, GATE, RunningCluster
 from load_support import (
     Client,
     Prices,
-    Sent,
     check_answers,
     check_journal,
     check_votes,
@@ -27,7 +26,7 @@ from load_support import (
 )
 
 from cluster.home import Home
-from cluster.processes import wait_until
+from cluster.processes import Process, wait_until
 from data.sessions import load_session
 from data.store import connect
 
@@ -62,9 +61,18 @@ class World:
         self.prices = Prices(client.config, 11)
         self.rows: list[Row] = []
 
-    def strike(self, fault: str, bound_s: float, action: Callable[[], None]) -> list[Sent]:
-        """Load with a fault in its midst; checks all answers, notes the figures."""
-        sent, struck = load(self.client, self.prices, RATE, BEFORE_S + AFTER_S, BEFORE_S, action)
+    def strike(
+        self, fault: str, bound_s: float, victim: Process, number: signal.Signals = signal.SIGKILL
+    ) -> None:
+        """Load with a signal to ``victim`` in its midst; checks all answers, notes the figures."""
+        sent, struck = load(
+            self.client,
+            self.prices,
+            RATE,
+            BEFORE_S + AFTER_S,
+            BEFORE_S,
+            lambda: victim.send(number),
+        )
         with self.running.reader() as connection:
             rounds = outputs_of(connection, self.client.config)
         times = sorted(each.seconds for each in sent)
@@ -84,7 +92,7 @@ class World:
         print(f"\n{row}")
         check_answers(sent, self.client)
         check_journal(sent, rounds, self.client.config)
-        return sent
+        assert not victim.alive()
 
     def table(self) -> str:
         """All figures as a table of Markdown."""
@@ -115,44 +123,37 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.mark.parametrize("agent", ["vpin_hft", "strategy_optimization"])
 def test_an_agent_is_killed(world: World, agent: str) -> None:
-    world.strike(
-        f"kill -9 {agent}", SOON_S, lambda: void(kill(world.running.actor(f"{agent}.cell0@")))
-    )
+    world.strike(f"kill -9 {agent}", SOON_S, world.running.actor(f"{agent}.cell0@"))
     assert world.rows[-1].voting_again_s <= SOON_S
     assert world.rows[-1].lost == 0
 
 
 def test_the_gate_is_killed(world: World) -> None:
-    world.strike("kill -9 risk gate", LATER_S, lambda: void(kill(world.running.actor(GATE))))
+    world.strike("kill -9 risk gate", LATER_S, world.running.actor(GATE))
     assert world.rows[-1].voting_again_s <= LATER_S
     assert world.rows[-1].lost == 0
 
 
 def test_the_coordinator_is_killed(world: World) -> None:
-    world.strike(
-        "kill -9 coordinator", SOON_S, lambda: void(kill(world.running.actor(COORDINATOR)))
-    )
+    world.strike("kill -9 coordinator", SOON_S, world.running.actor(COORDINATOR))
     assert world.rows[-1].voting_again_s <= SOON_S
     assert world.rows[-1].lost <= len(SYMBOLS)  # at most those of the one open round
 
 
 def test_valkey_is_killed(world: World) -> None:
-    world.strike("kill -9 Valkey", SOON_S, lambda: void(kill(world.running.part("valkey"))))
+    world.strike("kill -9 Valkey", SOON_S, world.running.part("valkey"))
     assert world.rows[-1].voting_again_s <= SOON_S
     assert world.rows[-1].lost == 0
 
 
 def test_postgresql_is_stopped_and_comes_back(world: World) -> None:
-    world.strike(
-        "stop -m fast PostgreSQL",
-        LATER_S,
-        lambda: world.running.part("postgres").send(signal.SIGINT),
-    )
+    server = world.running.part("postgres")
+    world.strike("stop -m fast PostgreSQL", LATER_S, server, signal.SIGINT)
     assert world.rows[-1].voting_again_s <= LATER_S
 
 
 def test_postgresql_is_killed(world: World) -> None:
-    world.strike("kill -9 PostgreSQL", LATER_S, lambda: void(kill(world.running.part("postgres"))))
+    world.strike("kill -9 PostgreSQL", LATER_S, world.running.part("postgres"))
     assert world.rows[-1].voting_again_s <= LATER_S
 
 
@@ -186,7 +187,3 @@ def test_afterwards_status_is_well_and_counts_the_restarts(world: World) -> None
     with connect(world.running.addresses["database"], name="chaos") as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
     assert world.running.instance().restarts.keys() >= {"PostgreSQL", "Valkey"}
-
-
-def void(_: object) -> None:
-    """A fault gives nothing back."""
