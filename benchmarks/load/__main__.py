@@ -161,12 +161,13 @@ def _measure(house: LoadHouse, size: Size) -> tuple[list[str], list[Must]]:
 
 def _fixed(house: LoadHouse, size: Size) -> Figures:
     """The run at the promised rate, with what the journal, /metrics and /proc say of it."""
+    titles = house.titles()
     with house.reader() as connection:
         first = decided.last_round(connection, house.config.cell)
-        before, spent = house.metrics(), cpu.cpu_seconds(house.processes())
+        before, spent = house.metrics(), cpu.cpu_seconds(house.processes(), titles)
         phase = Phase("fixed rate", figures.RATE, size.fixed_s, PACED_CONNECTIONS)
         outcome = house.wrk(phase)
-        after, spent_then = house.metrics(), cpu.cpu_seconds(house.processes())
+        after, spent_then = house.metrics(), cpu.cpu_seconds(house.processes(), titles)
         last = decided.last_round(connection, house.config.cell)
         house.say("reading the journal")
         outputs = decided.outputs(
@@ -196,7 +197,7 @@ def _soak(house: LoadHouse, size: Size) -> tuple[list[str], list[Must]]:
     settle = min(soak.SETTLE_S, size.soak_s / 4)
     urls = house.cluster.superuser_url, house.cluster.redis_url
     before = soak.stores(*urls)
-    with soak.Watch(house.processes) as watch:
+    with soak.Watch(house.processes, house.titles()) as watch:
         outcome = house.wrk(Phase("soak", 500, size.soak_s, PACED_CONNECTIONS))
     after = soak.stores(*urls)
     series = list(watch.series.values())
@@ -237,12 +238,13 @@ def _soak(house: LoadHouse, size: Size) -> tuple[list[str], list[Must]]:
 
 def _profile(house: LoadHouse, size: Size) -> Sequence[str]:
     _warm_up(house)
-    replica = profiling.coordinator(house.processes())
+    titles = house.titles()
+    replica = profiling.coordinator(house.processes(), titles)
     if replica is None:
         raise ServiceError("the coordinator's process is not found")
     raw = house.home.path / "profile.txt"
     seconds = min(size.fixed_s, 30.0)
-    before, spent = house.metrics(), cpu.cpu_seconds(house.processes())
+    before, spent = house.metrics(), cpu.cpu_seconds(house.processes(), titles)
     sampler = profiling.start(replica, seconds, raw)
     outcome = house.wrk(Phase("profile", figures.RATE, seconds, PACED_CONNECTIONS))
     found = stages.between(before, house.metrics())
@@ -251,7 +253,9 @@ def _profile(house: LoadHouse, size: Size) -> Sequence[str]:
         "",
         *stages.rows(found),
         "",
-        *cpu.rows(spent, cpu.cpu_seconds(house.processes()), sum(outcome.statuses.values())),
+        *cpu.rows(
+            spent, cpu.cpu_seconds(house.processes(), titles), sum(outcome.statuses.values())
+        ),
         "",
     ]
     if sampler is None:

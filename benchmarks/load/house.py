@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,6 +42,7 @@ from data.tokens import Scope
 
 START_S = 60.0
 CLIENT_LIMIT_S = 600.0
+_VERSION = re.compile(r"[-#@][0-9a-z]{8,}$")  # what Ray Serve and we put behind an actor's name
 
 
 class LoadCluster(LocalCluster):
@@ -221,6 +223,19 @@ class LoadHouse:
         if self.cluster.database is None:
             raise ServiceError("start the services first")
         return connect(self.cluster.database.read, name="load-reader")
+
+    def titles(self) -> dict[int, str]:
+        """The named actors that live now, by pid: without cell and version."""
+        answer = httpx.get(
+            f"{self.cluster.dashboard_url}/api/v0/actors",
+            params={"limit": 200, "detail": "true"},
+            timeout=10.0,
+        ).raise_for_status()
+        return {
+            int(actor["pid"]): _VERSION.sub("", actor["name"]).removeprefix("SERVE_REPLICA::")
+            for actor in answer.json()["data"]["result"]["result"]
+            if actor["state"] == "ALIVE" and actor["name"]
+        }
 
     def processes(self) -> list[Process]:
         """All of the cluster, without this one."""

@@ -215,14 +215,15 @@ def test_the_steepest_process_is_one_that_lasted_and_is_no_server() -> None:
 
     found = [
         series("steady", 0.001),
-        series("shrinking", -0.01),
+        series("agent", -0.01),
+        series("agent", 0.0),
         series("postgres", 1.0),
         series("gone", 1.0, 40),
     ]
     name, share = soak.steepest(found)
-    assert name == "shrinking"
+    assert name == "agent"
     assert share == pytest.approx(-0.01 * 480 / 98.8, rel=1e-6)
-    assert len(soak.rows(found)) == 2 + 3
+    assert len(soak.rows(found)) == 2 + 4
 
 
 def test_stacks_become_shares_of_threads_and_functions() -> None:
