@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from benchmarks.load import cpu, decided, figures, profiling, soak, stages
 from benchmarks.load.figures import Figures, Must
+from benchmarks.load.floors import BARE, NOOP
 from benchmarks.load.house import LoadHouse
 from benchmarks.load.market import names
 from benchmarks.load.wrk import Outcome, Phase, find_wrk
@@ -138,14 +139,17 @@ def _warm_up(house: LoadHouse) -> None:
 
 
 def _measure(house: LoadHouse, size: Size) -> tuple[list[str], list[Must]]:
-    house.cluster.start_floors()
+    """Ourselves alone first: a floor's idle processes take time too."""
     _warm_up(house)
-    single, bare = [], []
-    for _ in range(size.repetitions):
-        bare.append(house.bare(size.bare_turns)["thread"])
-        single.append(house.wrk(Phase("one connection", 0, size.phase_s, 1)))
     found = _fixed(house, size)
-    found.single, found.bare = single, bare
+    found.knee = _knee(house, size)
+    for _ in range(size.repetitions):
+        found.arrow.append(house.arrow(ARROW_CONNECTIONS, seconds=size.phase_s))
+    house.cluster.start_floor(BARE)
+    for _ in range(size.repetitions):
+        found.bare.append(house.bare(size.bare_turns)["thread"])
+        found.single.append(house.wrk(Phase("one connection", 0, size.phase_s, 1)))
+    house.cluster.start_floor(NOOP)
     for count in size.saturated:
         found.saturated[count], found.noop[count] = [], []
         for _ in range(size.repetitions):
@@ -153,9 +157,6 @@ def _measure(house: LoadHouse, size: Size) -> tuple[list[str], list[Must]]:
                 house.wrk(Phase("Serve no-op", 0, size.phase_s, count, "noop"))
             )
             found.saturated[count].append(house.wrk(Phase("saturated", 0, size.phase_s, count)))
-    found.knee = _knee(house, size)
-    for _ in range(size.repetitions):
-        found.arrow.append(house.arrow(ARROW_CONNECTIONS, seconds=size.phase_s))
     return figures.lines(found), figures.musts(found)
 
 

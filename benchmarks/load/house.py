@@ -55,8 +55,8 @@ class LoadCluster(LocalCluster):
             raise ServiceError("start the services first")
         return self._postgres.url
 
-    def start_floors(self) -> None:
-        """Puts the no-op and the bare calls behind the same ingress."""
+    def start_floor(self, path: str) -> None:
+        """Puts the no-op or the bare calls behind the same ingress, in place of the other one."""
         if self._ray is None:
             raise ServiceError("start Ray first")
         with connect(self.superuser_url, name="load") as connection:
@@ -65,14 +65,15 @@ class LoadCluster(LocalCluster):
                 " (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, payload bytea NOT NULL)"
             )
         env = {**self._environment(), **self._ray.client_env, "PYTHONPATH": str(ROOT)}
-        request = FloorsRequest(ray_address=self._ray.address, database_url=self.superuser_url)
+        request = FloorsRequest(
+            ray_address=self._ray.address, database_url=self.superuser_url, path=path
+        )
         log = self.home.logs / "floors.log"
         child = self._spawn("benchmarks.load.start_floors", request, env, log)
         wait_until(lambda: child.poll() is not None, START_S, "floors", log_path=log)
         if child.returncode:
             raise ServiceError(f"the floors failed: {last_lines(log)} (see {log})")
-        for path in (NOOP, BARE):
-            wait_until(lambda: self._takes(path), START_S, path)  # noqa: B023 - called at once
+        wait_until(lambda: self._takes(path), START_S, path)
 
     def _takes(self, path: str) -> bool:
         try:

@@ -1,7 +1,8 @@
 """A made-up market of many symbols: seeded walks with stretches of drift, in ticks.
 
-Stretches of drift, because a committee that sees noise alone has no opinion, and nothing would be
-approved. ``decide.lua`` goes on with the same walk.
+Stretches of drift, because a committee that sees noise alone has no opinion; moves and volumes as
+of days, because the edge of a second would never pay its costs: nothing would be approved, and the
+gate's sizes and limits not be measured. ``decide.lua`` goes on with the same walk.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from data.bars import Bars, empty_bars
 
 FIRST_TICKS = 1_000_000
 LEAST_TICKS, MOST_TICKS = 100_000, 100_000_000
-DRIFT = 0.0015  # of the price, per bar and unit
-NOISE = 0.012
+DRIFT = 0.004  # of the price, per bar and unit
+NOISE = 0.05
 TURN = 0.02  # of the bars begin another stretch
 
 
@@ -51,7 +52,7 @@ class Market:
         bars["open"], bars["close"] = before, close
         bars["high"] = np.maximum(before, close) + rng.integers(0, 200, count)
         bars["low"] = np.minimum(before, close) - rng.integers(0, 200, count)
-        bars["volume"] = rng.integers(10_000, 50_000, count)
+        bars["volume"] = rng.integers(5_000_000, 25_000_000, count)
         return bars
 
     def lines(self) -> list[str]:
