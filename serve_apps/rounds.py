@@ -164,13 +164,15 @@ class Rounds:
         now = self._clock_ns()
         age_s = (now - given.clock_ns) / 1e9
         historical = state.config.mode == "historical"
-        if historical or age_s <= OPEN_S:
+        # Votes of other versions than the input names would be credited to the wrong ones.
+        same = given.versions == self._agents.versions()
+        if historical or (age_s <= OPEN_S and same):
             log.info("completing the open round", round=given.round)
             # Judged by the present clock: bars that grew stale meanwhile are denied as such.
             clock_ns = given.clock_ns if historical else now
             self._complete(state, given, open_round.input, head, Stages(), clock_ns)
             return
-        why = f"left open for {age_s:.0f} s by a crash"
+        why = f"left open for {age_s:.0f} s by a crash" + ("" if same else ", agents changed since")
         body = RoundAborted(session_id=given.session_id, cell=self.cell, round=given.round, why=why)
         record = self._record("aborted", head, given, encode(body))
         self._store.commit_aborted(record, given.round)

@@ -51,6 +51,7 @@ class _Memory(msgspec.Struct, frozen=True):
     pool: bytes
     last_ts: bytes
     versions: dict[str, str]
+    newcomers: bool
 
 
 @cache
@@ -78,6 +79,7 @@ class SessionState:
         self.last_ts = np.zeros(len(config.symbols), np.int64)
         self.last_round = 0
         self.versions: dict[str, str] = {}  # agent -> hash of its step, as last seen
+        self._newcomers = False  # whether the session ever had one: spares every other the look
 
     def models_for(self, bars: Bars) -> dict[str, str]:
         """The models in force for a round: none before the moment the session declares."""
@@ -103,8 +105,8 @@ class SessionState:
         votes, status, reason = self._pack(sound, count)
         pooled = self._pool(given, bars, votes, status)
         window = window_record(self.pool)
-        if shadow := shadow_record(self.pool, names):
-            window["shadow"] = shadow
+        if self._newcomers:
+            window["shadow"] = shadow_record(self.pool, names)
         return RoundOutput(
             session_id=given.session_id,
             cell=given.cell,
@@ -125,7 +127,8 @@ class SessionState:
 
     def memory(self) -> Snapshot:
         """All of it after the last round, for a restart by the same code."""
-        kept = _Memory(self.pool.to_bytes(), self.last_ts.tobytes(), self.versions)
+        pool, last_ts = self.pool.to_bytes(), self.last_ts.tobytes()
+        kept = _Memory(pool, last_ts, self.versions, self._newcomers)
         return Snapshot(
             POOL, self.last_round, self._code, msgspec.msgpack.encode(kept, order="deterministic")
         )
@@ -142,7 +145,7 @@ class SessionState:
         ):
             raise ValueError("the memory is not this session's")
         self.pool, self.last_ts, self.last_round = pool, last_ts, kept.round
-        self.versions = memory.versions
+        self.versions, self._newcomers = memory.versions, memory.newcomers
 
     def skip(self, given: RoundInput) -> None:
         """Advances over a round that was closed as aborted: its bars count, its votes do not."""
@@ -175,7 +178,8 @@ class SessionState:
         """The one place where a round, of whatever origin, moves the session on."""
         if given.versions != self.versions:
             self._change_versions(given.versions)
-        pooled = pool_with_newcomers(self.params, self.pool, bars, votes, status)
+        pool = pool_with_newcomers if self._newcomers else pool_round
+        pooled = pool(self.params, self.pool, bars, votes, status)
         self.last_ts[bars["symbol"]] = bars["ts"]
         self.last_round = given.round
         return pooled
@@ -189,6 +193,7 @@ class SessionState:
             before = self.versions.get(spec.name)
             if before is not None and now.get(spec.name, before) != before:
                 newcomer(self.params, self.pool, voter)
+                self._newcomers = True
         self.versions = {**self.versions, **now}
 
     def _pack(

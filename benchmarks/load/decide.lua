@@ -24,7 +24,7 @@ local BUCKETS = 200000   -- of 0.1 ms: up to 20 s
 local LOST_S = 15        -- after this a symbol without an answer is used again
 local FOREVER_MS = 3600000
 -- As in market.py.
-local DRIFT, NOISE, TURN, LEAST, MOST = 0.004, 0.05, 0.02, 100000, 100000000
+local DRIFT, NOISE, TURN, LEAST, MOST = 0.005, 0.06, 0.02, 100000, 100000000
 
 local threads = {}
 
@@ -133,7 +133,7 @@ local function bar_of(at)
    local high = (close > before and close or before) + up
    local low = (close < before and close or before) - down
    closes[at] = close
-   return before, high, low, close, random(5000000, 25000000)
+   return before, high, low, close, random(1000000, 5000000)
 end
 
 -- A free symbol; the oldest unanswered one when its answer must be lost.

@@ -16,8 +16,8 @@ from data.bars import Bars, empty_bars
 
 FIRST_TICKS = 1_000_000
 LEAST_TICKS, MOST_TICKS = 100_000, 100_000_000
-DRIFT = 0.004  # of the price, per bar and unit
-NOISE = 0.05
+DRIFT = 0.005  # of the price, per bar and unit
+NOISE = 0.06
 TURN = 0.02  # of the bars begin another stretch
 
 
@@ -52,7 +52,7 @@ class Market:
         bars["open"], bars["close"] = before, close
         bars["high"] = np.maximum(before, close) + rng.integers(0, 200, count)
         bars["low"] = np.minimum(before, close) - rng.integers(0, 200, count)
-        bars["volume"] = rng.integers(5_000_000, 25_000_000, count)
+        bars["volume"] = rng.integers(1_000_000, 5_000_000, count)
         return bars
 
     def lines(self) -> list[str]:
