@@ -34,7 +34,8 @@ def start(process: Process, seconds: float, into: Path) -> subprocess.Popen[byte
     program = py_spy()
     if program is None:
         return None
-    command = [program, "record", "--format", "raw", "--threads", "--nonblocking"]
+    # Only who holds the interpreter: waiting is in the table of stages.
+    command = [program, "record", "--gil", "--format", "raw", "--threads", "--nonblocking"]
     command += ["--rate", str(RATE), "--duration", f"{seconds:.0f}"]
     command += ["--pid", str(process.pid), "--output", str(into)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
