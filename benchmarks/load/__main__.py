@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from benchmarks.load import cpu, decided, figures, profiling, soak, stages
 from benchmarks.load.figures import Figures, Must
+from benchmarks.load.floors import BARE, NOOP
 from benchmarks.load.house import LoadHouse
 from benchmarks.load.market import names
 from benchmarks.load.wrk import Outcome, Phase, find_wrk
@@ -138,14 +139,17 @@ def _warm_up(house: LoadHouse) -> None:
 
 
 def _measure(house: LoadHouse, size: Size) -> tuple[list[str], list[Must]]:
-    house.cluster.start_floors()
+    """Ourselves alone first: a floor's idle processes take time too."""
     _warm_up(house)
-    single, bare = [], []
-    for _ in range(size.repetitions):
-        bare.append(house.bare(size.bare_turns)["thread"])
-        single.append(house.wrk(Phase("one connection", 0, size.phase_s, 1)))
     found = _fixed(house, size)
-    found.single, found.bare = single, bare
+    found.knee = _knee(house, size)
+    for _ in range(size.repetitions):
+        found.arrow.append(house.arrow(ARROW_CONNECTIONS, seconds=size.phase_s))
+    house.cluster.start_floor(BARE)
+    for _ in range(size.repetitions):
+        found.bare.append(house.bare(size.bare_turns)["thread"])
+        found.single.append(house.wrk(Phase("one connection", 0, size.phase_s, 1)))
+    house.cluster.start_floor(NOOP)
     for count in size.saturated:
         found.saturated[count], found.noop[count] = [], []
         for _ in range(size.repetitions):
@@ -153,20 +157,18 @@ def _measure(house: LoadHouse, size: Size) -> tuple[list[str], list[Must]]:
                 house.wrk(Phase("Serve no-op", 0, size.phase_s, count, "noop"))
             )
             found.saturated[count].append(house.wrk(Phase("saturated", 0, size.phase_s, count)))
-    found.knee = _knee(house, size)
-    for _ in range(size.repetitions):
-        found.arrow.append(house.arrow(ARROW_CONNECTIONS, seconds=size.phase_s))
     return figures.lines(found), figures.musts(found)
 
 
 def _fixed(house: LoadHouse, size: Size) -> Figures:
     """The run at the promised rate, with what the journal, /metrics and /proc say of it."""
+    titles = house.titles()
     with house.reader() as connection:
         first = decided.last_round(connection, house.config.cell)
-        before, spent = house.metrics(), cpu.cpu_seconds(house.processes())
+        before, spent = house.metrics(), cpu.cpu_seconds(house.processes(), titles)
         phase = Phase("fixed rate", figures.RATE, size.fixed_s, PACED_CONNECTIONS)
         outcome = house.wrk(phase)
-        after, spent_then = house.metrics(), cpu.cpu_seconds(house.processes())
+        after, spent_then = house.metrics(), cpu.cpu_seconds(house.processes(), titles)
         last = decided.last_round(connection, house.config.cell)
         house.say("reading the journal")
         outputs = decided.outputs(
@@ -196,7 +198,7 @@ def _soak(house: LoadHouse, size: Size) -> tuple[list[str], list[Must]]:
     settle = min(soak.SETTLE_S, size.soak_s / 4)
     urls = house.cluster.superuser_url, house.cluster.redis_url
     before = soak.stores(*urls)
-    with soak.Watch(house.processes) as watch:
+    with soak.Watch(house.processes, house.titles()) as watch:
         outcome = house.wrk(Phase("soak", 500, size.soak_s, PACED_CONNECTIONS))
     after = soak.stores(*urls)
     series = list(watch.series.values())
@@ -237,12 +239,13 @@ def _soak(house: LoadHouse, size: Size) -> tuple[list[str], list[Must]]:
 
 def _profile(house: LoadHouse, size: Size) -> Sequence[str]:
     _warm_up(house)
-    replica = profiling.coordinator(house.processes())
+    titles = house.titles()
+    replica = profiling.coordinator(house.processes(), titles)
     if replica is None:
         raise ServiceError("the coordinator's process is not found")
     raw = house.home.path / "profile.txt"
     seconds = min(size.fixed_s, 30.0)
-    before, spent = house.metrics(), cpu.cpu_seconds(house.processes())
+    before, spent = house.metrics(), cpu.cpu_seconds(house.processes(), titles)
     sampler = profiling.start(replica, seconds, raw)
     outcome = house.wrk(Phase("profile", figures.RATE, seconds, PACED_CONNECTIONS))
     found = stages.between(before, house.metrics())
@@ -251,7 +254,9 @@ def _profile(house: LoadHouse, size: Size) -> Sequence[str]:
         "",
         *stages.rows(found),
         "",
-        *cpu.rows(spent, cpu.cpu_seconds(house.processes()), sum(outcome.statuses.values())),
+        *cpu.rows(
+            spent, cpu.cpu_seconds(house.processes(), titles), sum(outcome.statuses.values())
+        ),
         "",
     ]
     if sampler is None:

@@ -13,8 +13,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 CLIENT = "load generator"
 
 
-def label(process: Process) -> str:
-    """A part's readable name: Ray's title of a worker, else the program's name."""
+def label(process: Process, titles: Mapping[int, str]) -> str:
+    """A part's readable name: as ``titles`` has it by pid, Ray's own, or the program's name."""
+    if process.pid in titles:
+        return titles[process.pid]
     try:
         words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -29,7 +31,7 @@ def label(process: Process) -> str:
     return process.name
 
 
-def cpu_seconds(processes: Iterable[Process]) -> dict[str, float]:
+def cpu_seconds(processes: Iterable[Process], titles: Mapping[int, str]) -> dict[str, float]:
     """User and system seconds since each process began, by label; this one's children apart."""
     found: dict[str, float] = {}
     for process in processes:
@@ -38,7 +40,7 @@ def cpu_seconds(processes: Iterable[Process]) -> dict[str, float]:
         except OSError:
             continue
         fields = text.rpartition(")")[2].split()
-        name = label(process)
+        name = label(process, titles)
         found[name] = found.get(name, 0.0) + (int(fields[11]) + int(fields[12])) / TICKS
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     found[CLIENT] = children.ru_utime + children.ru_stime

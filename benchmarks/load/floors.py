@@ -1,7 +1,7 @@
 """What the machine can do without us: a bare Serve no-op, and bare calls and commits.
 
 Two applications beside the coordinator, behind the same ingress: ``/noop`` takes a body and answers
-two bytes, ``/bare`` measures. ``benchmarks.load.start_floors`` puts them there.
+two bytes, ``/bare`` measures. ``benchmarks.load.start_floors`` puts one there.
 """
 
 from __future__ import annotations

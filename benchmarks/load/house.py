@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,6 +42,7 @@ from data.tokens import Scope
 
 START_S = 60.0
 CLIENT_LIMIT_S = 600.0
+_VERSION = re.compile(r"[-#@][0-9a-z]{8,}$")  # what Ray Serve and we put behind an actor's name
 
 
 class LoadCluster(LocalCluster):
@@ -53,8 +55,8 @@ class LoadCluster(LocalCluster):
             raise ServiceError("start the services first")
         return self._postgres.url
 
-    def start_floors(self) -> None:
-        """Puts the no-op and the bare calls behind the same ingress."""
+    def start_floor(self, path: str) -> None:
+        """Puts the no-op or the bare calls behind the same ingress, in place of the other one."""
         if self._ray is None:
             raise ServiceError("start Ray first")
         with connect(self.superuser_url, name="load") as connection:
@@ -63,14 +65,15 @@ class LoadCluster(LocalCluster):
                 " (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, payload bytea NOT NULL)"
             )
         env = {**self._environment(), **self._ray.client_env, "PYTHONPATH": str(ROOT)}
-        request = FloorsRequest(ray_address=self._ray.address, database_url=self.superuser_url)
+        request = FloorsRequest(
+            ray_address=self._ray.address, database_url=self.superuser_url, path=path
+        )
         log = self.home.logs / "floors.log"
         child = self._spawn("benchmarks.load.start_floors", request, env, log)
         wait_until(lambda: child.poll() is not None, START_S, "floors", log_path=log)
         if child.returncode:
             raise ServiceError(f"the floors failed: {last_lines(log)} (see {log})")
-        for path in (NOOP, BARE):
-            wait_until(lambda: self._takes(path), START_S, path)  # noqa: B023 - called at once
+        wait_until(lambda: self._takes(path), START_S, path)
 
     def _takes(self, path: str) -> bool:
         try:
@@ -221,6 +224,19 @@ class LoadHouse:
         if self.cluster.database is None:
             raise ServiceError("start the services first")
         return connect(self.cluster.database.read, name="load-reader")
+
+    def titles(self) -> dict[int, str]:
+        """The named actors that live now, by pid: without cell and version."""
+        answer = httpx.get(
+            f"{self.cluster.dashboard_url}/api/v0/actors",
+            params={"limit": 200, "detail": "true"},
+            timeout=10.0,
+        ).raise_for_status()
+        return {
+            int(actor["pid"]): _VERSION.sub("", actor["name"]).removeprefix("SERVE_REPLICA::")
+            for actor in answer.json()["data"]["result"]["result"]
+            if actor["state"] == "ALIVE" and actor["name"]
+        }
 
     def processes(self) -> list[Process]:
         """All of the cluster, without this one."""

@@ -1,7 +1,8 @@
 """A made-up market of many symbols: seeded walks with stretches of drift, in ticks.
 
-Stretches of drift, because a committee that sees noise alone has no opinion, and nothing would be
-approved. ``decide.lua`` goes on with the same walk.
+Stretches of drift, because a committee that sees noise alone has no opinion; moves and volumes as
+of days, because the edge of a second would never pay its costs: nothing would be approved, and the
+gate's sizes and limits not be measured. ``decide.lua`` goes on with the same walk.
 """
 
 from __future__ import annotations

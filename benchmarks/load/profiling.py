@@ -6,13 +6,13 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.load.cpu import label
 from cluster.processes import Process
 
-COORDINATOR = "cell0:mcp_coordinator"
+COORDINATOR = "mcp_coordinator"
 SHOWN = 25
 RATE = 200  # samples a second
 MISSING = "py-spy is not installed (uv pip install py-spy): stages and CPU alone"
@@ -24,9 +24,9 @@ def py_spy() -> str | None:
     return str(beside) if beside.exists() else shutil.which("py-spy")
 
 
-def coordinator(processes: Iterable[Process]) -> Process | None:
+def coordinator(processes: Iterable[Process], titles: Mapping[int, str]) -> Process | None:
     """The coordinator's replica."""
-    return next((each for each in processes if label(each) == COORDINATOR), None)
+    return next((each for each in processes if COORDINATOR in label(each, titles)), None)
 
 
 def start(process: Process, seconds: float, into: Path) -> subprocess.Popen[bytes] | None:
@@ -34,7 +34,8 @@ def start(process: Process, seconds: float, into: Path) -> subprocess.Popen[byte
     program = py_spy()
     if program is None:
         return None
-    command = [program, "record", "--format", "raw", "--threads", "--nonblocking"]
+    # Only who holds the interpreter: waiting is in the table of stages.
+    command = [program, "record", "--gil", "--format", "raw", "--threads", "--nonblocking"]
     command += ["--rate", str(RATE), "--duration", f"{seconds:.0f}"]
     command += ["--pid", str(process.pid), "--output", str(into)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,11 @@ def memory_of(process: Process) -> tuple[float, float] | None:
 class Watch:
     """Looks at all processes every EVERY_S on a thread of its own, until it is stopped."""
 
-    def __init__(self, processes: Callable[[], Iterable[Process]]) -> None:
+    def __init__(
+        self, processes: Callable[[], Iterable[Process]], titles: Mapping[int, str]
+    ) -> None:
         self.series: dict[Process, Series] = {}
+        self._titles = titles
         self._processes = processes
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -74,7 +77,7 @@ class Watch:
                 continue
             key = Process(process.pid, process.started)
             if key not in self.series:
-                self.series[key] = Series(label(process))
+                self.series[key] = Series(label(process, self._titles))
             series = self.series[key]
             series.seconds.append(now)
             series.rss.append(memory[0])
@@ -124,13 +127,12 @@ _SERVERS = ("postgres", "valkey-server")
 
 def steepest(series: Iterable[Series], settle_s: float = SETTLE_S) -> tuple[str, float]:
     """The Python or Ray process whose RSS changed most, and by which share."""
-    shares = {
-        each.name: growth(each.seconds, each.rss, settle_s)
+    shares = [
+        (each.name, growth(each.seconds, each.rss, settle_s))
         for each in lasting(series)
         if each.name not in _SERVERS
-    }
-    name = max(shares, key=lambda key: abs(shares[key]))
-    return name, shares[name]
+    ]
+    return max(shares, key=lambda each: abs(each[1]))
 
 
 @dataclass(frozen=True)

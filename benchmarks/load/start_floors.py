@@ -1,4 +1,4 @@
-"""Puts the floors on a running cluster, and ends.
+"""Puts a floor on a running cluster in the place of the one before, and ends.
 
     python -m benchmarks.load.start_floors FILE
 
@@ -18,14 +18,15 @@ from benchmarks.load.floors import BARE, NOOP, Bare, Noop
 
 
 class FloorsRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """``database_url``: of a role that may write ``load_floor``."""
+    """``path``: NOOP or BARE. ``database_url``: of a role that may write ``load_floor``."""
 
     ray_address: str
     database_url: str
+    path: str
 
 
 def deploy(request: FloorsRequest) -> None:
-    """Puts both applications on the running cluster; returns when they answer."""
+    """One floor at a time, so that neither takes the other's time; returns when it answers."""
     import ray
     from ray import serve
     from ray.serve.schema import LoggingConfig
@@ -34,13 +35,17 @@ def deploy(request: FloorsRequest) -> None:
     options: dict[str, Any] = {
         "num_replicas": 1,
         "max_ongoing_requests": 1500,
+        "graceful_shutdown_timeout_s": 2,
         "ray_actor_options": {"num_cpus": 0},
         "logging_config": LoggingConfig(enable_access_log=False, log_level=logging.WARNING),
     }
-    noop = serve.deployment(Noop).options(name="noop", **options)
-    bare = serve.deployment(Bare).options(name="bare", **options)
-    serve.run(noop.bind(), name="floor_noop", route_prefix=NOOP)
-    serve.run(bare.bind(request.database_url), name="floor_bare", route_prefix=BARE)
+    for name in set(serve.status().applications) & {NOOP, BARE}:
+        serve.delete(name)
+    if request.path == NOOP:
+        floor = serve.deployment(Noop).options(name="noop", **options).bind()
+    else:
+        floor = serve.deployment(Bare).options(name="bare", **options).bind(request.database_url)
+    serve.run(floor, name=request.path, route_prefix=request.path)
     ray.shutdown()
 
 

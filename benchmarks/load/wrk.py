@@ -71,11 +71,17 @@ class Outcome:
         return self.per_second / self.phase.rate if self.phase.rate else 1.0
 
     @property
+    def unanswered(self) -> int:
+        """Requests without an answer. A run that is not paced stops with some in flight."""
+        if self.phase.rate:
+            return self.sent - sum(self.statuses.values())
+        return self.lost + self.socket_errors
+
+    @property
     def success(self) -> float:
-        """Share of the sent requests that were answered right."""
-        bad = self.failed + self.wrong + self.lost + self.socket_errors
-        answered = sum(self.statuses.values()) + self.lost + self.socket_errors
-        return 1.0 - bad / answered if answered else 0.0
+        """Share of the requests that were answered right; 0 without any."""
+        asked = sum(self.statuses.values()) + self.unanswered
+        return 1.0 - (self.failed + self.wrong + self.unanswered) / asked if asked else 0.0
 
     def quantile_ms(self, share: float) -> float:
         """Upper edge of the bucket that holds the quantile of all latencies."""

@@ -37,7 +37,7 @@ def printed(latencies: dict[int, int], **changes: object) -> str:
 
 def outcome(phase: Phase = FIXED, ms: float = 20.0, **changes: object) -> Outcome:
     count = round(phase.rate * phase.seconds) or 10_000
-    told = {"arrived": count, "answered": count, "statuses": {"200": count}}
+    told = {"sent": count, "arrived": count, "answered": count, "statuses": {"200": count}}
     return parse(phase, printed({int(ms * 10): count}, **(told | changes)))
 
 
@@ -57,13 +57,20 @@ def test_without_the_scripts_line_there_is_no_outcome() -> None:
         parse(FIXED, "wrk: cannot connect\n")
 
 
-def test_success_counts_failures_wrong_lost_and_broken() -> None:
+def test_success_counts_failures_wrong_and_unanswered() -> None:
     assert outcome().success == 1.0
     statuses = {"200": 9_990, "503": 10}
     assert outcome(failed=10, statuses=statuses).success == pytest.approx(0.999)
     assert outcome(wrong=100).success == pytest.approx(0.99)
-    assert outcome(lost=10_000).success == pytest.approx(0.5)
-    assert outcome(socket_errors=10_000).success == pytest.approx(0.5)
+    assert outcome(sent=20_000).success == pytest.approx(0.5)
+    assert outcome(sent=0, statuses={}).success == 0.0
+
+
+def test_a_run_that_is_not_paced_ends_with_requests_in_flight() -> None:
+    full = Phase("full", 0, 10.0, 64)
+    assert outcome(full, sent=10_064).success == 1.0
+    assert outcome(full, lost=10_000).success == pytest.approx(0.5)
+    assert outcome(full, socket_errors=10_000).success == pytest.approx(0.5)
 
 
 def test_answers_that_come_after_the_time_are_not_achieved() -> None:
@@ -215,14 +222,15 @@ def test_the_steepest_process_is_one_that_lasted_and_is_no_server() -> None:
 
     found = [
         series("steady", 0.001),
-        series("shrinking", -0.01),
+        series("agent", -0.01),
+        series("agent", 0.0),
         series("postgres", 1.0),
         series("gone", 1.0, 40),
     ]
     name, share = soak.steepest(found)
-    assert name == "shrinking"
+    assert name == "agent"
     assert share == pytest.approx(-0.01 * 480 / 98.8, rel=1e-6)
-    assert len(soak.rows(found)) == 2 + 3
+    assert len(soak.rows(found)) == 2 + 4
 
 
 def test_stacks_become_shares_of_threads_and_functions() -> None:
