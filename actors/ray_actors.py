@@ -58,6 +58,7 @@ class AgentActor:
         spec = spec_of(name)
         self._label = f"{spec.title} [cell {cell}]"
         self._code, self._step = code_hash(spec), step_hash(spec)
+        _require_named(spec, cell, ray.get_runtime_context().get_actor_name())
         # Loads the compiled step, so that the first vote does not wait for it.
         Agent(spec).apply(make_bar(ts=1, open=9, high=9, low=9, close=9, volume=9))
         self._voter = Voter(spec, DatabaseLog(database_url, spec))
@@ -122,6 +123,16 @@ class GateActor:
 
     def __repr__(self) -> str:
         return self._label
+
+
+def _require_named(spec: AgentSpec, cell: int, name: str | None) -> None:
+    """RuntimeError when an actor would run other code than its name says.
+
+    A restart after an edit on disk would load it unseen: no journal would name it.
+    """
+    wanted = agent_actor_name(spec, cell)
+    if name and name != wanted:
+        raise RuntimeError(f"{name} would start with other code: 'sapphire agents upgrade' does it")
 
 
 _AgentRemote = ray.remote(concurrency_groups={"health": 1})(AgentActor)

@@ -45,6 +45,8 @@ def serve_env(runtime: Path) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
+        # Its manager would parse a log line for each request; the coordinator counts by itself.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # Ray gives its workers nice 15: behind PostgreSQL and the ingress a round waits for a core.
         "RAY_worker_niceness": "0",
     }

@@ -197,7 +197,8 @@ class LoadHouse:
             check=False,
         )
         if done.returncode:
-            raise ServiceError(f"the Arrow client failed: {done.stderr.decode()[-500:]}")
+            said = done.stderr.decode()[-500:]
+            raise ServiceError(f"the Arrow client failed ({done.returncode}): {said}")
         report = msgspec.json.decode(done.stdout, type=Report)
         self.market.take(state)
         self.say(
