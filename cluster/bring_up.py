@@ -148,7 +148,11 @@ class LocalCluster:
         self._say("starting Ray")
         env = self._environment()
         self._ray = RayHead(
-            self.home, self._marker, env, dashboard_port=self.settings.dashboard_port
+            self.home,
+            self._marker,
+            env,
+            dashboard_port=self.settings.dashboard_port,
+            reserved=self.settings.ports.values(),
         )
         address = self._ray.start()
         self._essential = [each for each in self._ray.processes() if each.name in ESSENTIAL]

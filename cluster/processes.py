@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -345,13 +345,14 @@ def free_port(host: str = "127.0.0.1") -> int:
     return free_ports(1, host)[0]
 
 
-def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """``count`` different ports that were free a moment ago."""
-    probes = [socket.socket() for _ in range(count)]
+def free_ports(count: int, host: str = "127.0.0.1", avoid: Collection[int] = ()) -> list[int]:
+    """``count`` different ports that were free a moment ago, none of those to ``avoid``."""
+    probes = [socket.socket() for _ in range(count + len(avoid))]
     try:
         for probe in probes:
             probe.bind((host, 0))
-        return [probe.getsockname()[1] for probe in probes]
+        found = [probe.getsockname()[1] for probe in probes]
+        return [port for port in found if port not in avoid][:count]
     finally:
         for probe in probes:
             probe.close()

@@ -10,7 +10,7 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from cluster.home import Home
 from cluster.processes import (
@@ -61,6 +61,7 @@ class RayHead:
         cpus: int = 2,
         object_store_bytes: int = 100_000_000,
         dashboard_port: int = 0,
+        reserved: Collection[int] = (),
         clock: Clock = WALL,
     ) -> None:
         self.log_path = home.logs / "ray_start.log"
@@ -69,6 +70,8 @@ class RayHead:
         self._cpus = cpus
         self._object_store_bytes = object_store_bytes
         self._dashboard_port = dashboard_port
+        # Ports that somebody listens on later.
+        self._reserved = {*reserved, dashboard_port}
         self._gcs_port = 0
         self._env = {**base_env, **RAY_ENVIRONMENT, **marker_env, PART: "ray"}
 
@@ -155,7 +158,8 @@ class RayHead:
             return False
 
     def _command(self, temporary: str) -> list[str]:
-        gcs, objects, node, client, http, grpc, runtime, metrics, dashboard = free_ports(9)
+        found = free_ports(9, avoid=self._reserved)
+        gcs, objects, node, client, http, grpc, runtime, metrics, dashboard = found
         self._gcs_port = gcs
         self._dashboard_port = self._dashboard_port or dashboard
         return [
