@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ MARK = "SAPPHIRE_INSTANCE"
 PART = "SAPPHIRE_PART"
 _LOG_LIMIT = 4 << 20
 _POLL_SECONDS = 0.02
+_PORTS = range(20_000, 30_000)  # Ray Serve's replicas listen from 30,000 on
 
 
 class ServiceError(RuntimeError):
@@ -346,16 +348,18 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def free_ports(count: int, host: str = "127.0.0.1", avoid: Collection[int] = ()) -> list[int]:
-    """``count`` different ports that were free a moment ago, none of those to ``avoid``."""
-    probes = [socket.socket() for _ in range(count + len(avoid))]
-    try:
-        for probe in probes:
-            probe.bind((host, 0))
-        found = [probe.getsockname()[1] for probe in probes]
-        return [port for port in found if port not in avoid][:count]
-    finally:
-        for probe in probes:
-            probe.close()
+    """``count`` different ports that were free a moment ago, none of those to ``avoid``.
+
+    From below the range that the kernel gives to clients: one of Ray's many connections could take
+    a port of that range before its server binds it.
+    """
+    found: list[int] = []
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        if port not in avoid and port_free(port, host):
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise ServiceError(f"fewer than {count} ports from {_PORTS[0]} to {_PORTS[-1]} are free")
 
 
 def package_directory(package: str) -> Path:

@@ -44,7 +44,9 @@ def serve_env(runtime: Path) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
-        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
+        # A replica that died is found by this loop: a quarter of a second is soon enough.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
         # Its manager would parse a log line for each request; the coordinator counts by itself.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # Ray gives its workers nice 15: behind PostgreSQL and the ingress a round waits for a core.

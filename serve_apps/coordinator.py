@@ -98,7 +98,7 @@ class Coordinator:
     # Serve awaits an asynchronous constructor; type checkers know only the plain kind.
     async def __init__(self, args: CoordinatorArgs) -> None:  # type: ignore[misc]
         # The round's thread waits for the interpreter while the event loop works: not 5 ms.
-        sys.setswitchinterval(0.0005)
+        sys.setswitchinterval(0.001)
         prewarm(AGENTS)
         url, cell, stopping = args.database_url, args.cell, threading.Event()
         link = Link(url, f"coordinator-{cell}-tokens")

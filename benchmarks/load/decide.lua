@@ -164,7 +164,9 @@ local function sweep(now)
 end
 
 local function write(body)
-   return head .. "Content-Length: " .. #body .. "\r\n" .. tail .. body
+   -- The name of a request in the server's log, as the client gives it: Serve makes one otherwise.
+   return head .. "X-Request-ID: " .. prefix .. sent .. "\r\nContent-Length: " .. #body .. "\r\n"
+      .. tail .. body
 end
 
 function request()
