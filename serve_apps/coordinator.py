@@ -5,6 +5,7 @@ The routes stand in ``serve_apps.routes``; this module only puts the parts toget
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import threading
@@ -100,6 +101,10 @@ class Coordinator:
         # The round's thread waits for the interpreter while the event loop works: not 5 ms.
         sys.setswitchinterval(0.001)
         prewarm(AGENTS)
+        # What stands now stays: the collector need not look at it again with every few requests.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         url, cell, stopping = args.database_url, args.cell, threading.Event()
         link = Link(url, f"coordinator-{cell}-tokens")
         authenticator = Authenticator(link.tokens, RateLimiter(args.redis_url))

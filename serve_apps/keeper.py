@@ -18,7 +18,7 @@ from serve_apps.session_state import POOL
 log = structlog.get_logger("coordinator")
 
 EVERY_ROUNDS = 2_000
-EVERY_S = 30.0
+EVERY_S = 120.0  # each one costs a round some tens of milliseconds
 LONGEST_S = 60.0
 
 
