@@ -1,4 +1,4 @@
-# Sapphire. `make` shows what there is. Needs python3 (3.11 or newer) and make, nothing else:
+# Sapphire. `make` shows what there is. Needs python3 (3.11 or newer) and make, nothing else ('load' also wrk):
 # every target that needs the environment makes it first, when it is missing or stale.
 
 PYTHON ?= python3
@@ -35,10 +35,10 @@ up: $(STAMP) ## Start everything, ready for requests, until Ctrl-C
 down: $(STAMP) ## Stop what 'make up ARGS=-d' (or a killed run) left running
 	@exec $(BIN)/sapphire down $(ARGS)
 
-status: $(STAMP) ## Show the processes and the last round of what runs now
+status: $(STAMP) ## Ask every part how it is; exit 1 when something is not healthy
 	@exec $(BIN)/sapphire status $(ARGS)
 
-verify: $(STAMP) ## Check a session's journal: make verify ARGS=SESSION
+verify: $(STAMP) ## Check a session's journal (the last one, or ARGS=SESSION)
 	@exec $(BIN)/sapphire verify $(ARGS)
 
 test: $(STAMP) ## Run all tests

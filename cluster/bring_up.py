@@ -305,6 +305,8 @@ class LocalCluster:
             "coordinator": self.coordinator_url,
             "dashboard": self.dashboard_url,
         }
+        if self._ray is not None and self._ray.metrics_port:
+            addresses["metrics"] = f"http://{LOOPBACK}:{self._ray.metrics_port}"
         if self.database is not None:
             addresses["database"] = self.database.read
             addresses["operations"] = self.database.ops

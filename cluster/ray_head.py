@@ -73,6 +73,7 @@ class RayHead:
         # Ports that somebody listens on later.
         self._reserved = {*reserved, dashboard_port}
         self._gcs_port = 0
+        self.metrics_port = 0  # Prometheus text of all workers, once started
         self._env = {**base_env, **RAY_ENVIRONMENT, **marker_env, PART: "ray"}
 
     @property
@@ -161,6 +162,7 @@ class RayHead:
         found = free_ports(9, avoid=self._reserved)
         gcs, objects, node, client, http, grpc, runtime, metrics, dashboard = found
         self._gcs_port = gcs
+        self.metrics_port = metrics
         self._dashboard_port = self._dashboard_port or dashboard
         return [
             sys.executable,

@@ -181,16 +181,17 @@ def _tell(home: Home, options: UpOptions, console: Console, began: float) -> Non
             "coordinator": instance.addresses["coordinator"],
             "trader": instance.addresses["trader"],
             "dashboard": instance.addresses["dashboard"],
+            "metrics": instance.addresses.get("metrics", ""),
             "seconds": round(time.monotonic() - began, 2),
         }
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
         return
-    for line in ready_lines(instance, time.time_ns()):
+    for line in ready_lines(instance):
         console.print(line, markup=False)
 
 
-def ready_lines(instance: Instance, now_ns: int) -> list[str]:
+def ready_lines(instance: Instance) -> list[str]:
     """The session, its addresses, how to get a token, and a first request that works as typed."""
     shown = ", ".join(instance.symbols[:8])
     if len(instance.symbols) > 8:
@@ -198,23 +199,25 @@ def ready_lines(instance: Instance, now_ns: int) -> list[str]:
     address = instance.addresses["coordinator"]
     bar = {
         "symbol": instance.symbols[0],
-        "ts": now_ns,
+        "ts": 0,
         "open": EXAMPLE_PRICE,
         "high": EXAMPLE_PRICE,
         "low": EXAMPLE_PRICE,
         "close": EXAMPLE_PRICE,
         "volume": 1000,
     }
-    body = {"session_id": instance.session_id, "request_id": "first", "bars": [bar]}
+    body = {"session_id": instance.session_id, "request_id": "first-TS", "bars": [bar]}
+    typed = json.dumps(body).replace('"ts": 0', "\"ts\": '$TS'").replace("-TS", "-'$TS'")
     request = (
-        f'  curl -s {address}/v1/decide -H "Authorization: Bearer $TOKEN"'
-        f" -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+        f'  TS=$(date +%s%N); curl -s {address}/v1/decide -H "Authorization: Bearer $TOKEN"'
+        f" -H 'Content-Type: application/json' -d '{typed}'"
     )
     return [
         f"ready: session {instance.session_id}, symbols {shown}",
         f"  requests      {address}/v1/decide",
         f"  cloud trader  {instance.addresses['trader']}/readyz",
         f"  Ray dashboard {instance.addresses['dashboard']}",
+        f"  Ray's metrics {instance.addresses.get('metrics', 'not up')}/metrics",
         "a token, then a first request:",
         "  TOKEN=$(.venv/bin/sapphire token create --name me --scope read --scope decide)",
         request,

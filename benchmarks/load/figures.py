@@ -82,7 +82,7 @@ def idle_ratios(figures: Figures) -> list[float]:
 
 
 def musts(figures: Figures) -> list[Must]:
-    """The issue's lines, each met or not."""
+    """What must be reached, each met or not."""
     fixed, decided = figures.fixed, figures.decided
     p95, p99 = fixed.quantile_ms(0.95), fixed.quantile_ms(0.99)
     full, approved = decided.share(decided.full), decided.share(decided.approved)
