@@ -175,10 +175,9 @@ def _note(
 
 
 def forecast(output: RoundOutput) -> bytes:
-    """All that comes before the gate, to the bit: JSON holds the shortest exact form of a float."""
-    decisions = [_neutral(decision) for decision in output.decisions]
-    same = msgspec.structs.replace(output, session_id="", round=0, epoch=0, decisions=decisions)
-    return encode(same)
+    """All that comes before the gate, to the bit."""
+    neutral = output.with_decisions([_neutral(decision) for decision in output.decisions])
+    return encode(msgspec.structs.replace(neutral, session_id="", round=0, epoch=0))
 
 
 def _neutral(decision: Decision) -> Decision:
