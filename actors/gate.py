@@ -113,6 +113,8 @@ class Judged(msgspec.Struct, frozen=True, array_like=True):
     """A committed output record as the gate tells it: what the coordinator did not know."""
 
     epoch: int
+    clock_ns: int  # that it was judged by
+    votes: bytes  # data.round_output.RoundOutput.votes_digest
     table: bytes  # data.round_output.DECISION with verdicts
     seq: int  # the record's place in the cell's chain, and its hash
     hash: bytes
@@ -224,5 +226,14 @@ def _recorded(connection: psycopg.Connection, cell: int, seq: int) -> bytes:
 
 def _judged(output: RoundOutput, record: Record) -> bytes:
     seen = record.seen_of(OPERATIONS)
-    told = Judged(output.epoch, output.table, record.seq, record.hash, seen)
-    return msgspec.msgpack.encode(told)
+    return msgspec.msgpack.encode(
+        Judged(
+            output.epoch,
+            output.clock_ns,
+            output.votes_digest(),
+            output.table,
+            record.seq,
+            record.hash,
+            seen,
+        )
+    )

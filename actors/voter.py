@@ -108,7 +108,9 @@ class Voter:
             self._model = model
 
     def _apply(self, given: RoundInput) -> Floats:
+        session, self._session = self._session, ""  # Half a round must not stay: see below.
         self._use(given.models.get(self.spec.name, ""))
         self._votes = votes = self._agent.apply(given.rows(), given.news)
         self._round = given.round
+        self._session = session
         return votes

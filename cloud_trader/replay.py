@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import psycopg
 
-from actors.agent import Agent
+from actors.agent import Agent, step_hash
 from actors.checks import Code
 from actors.contract import AgentSpec, Floats, Status, no_params
 from actors.gate import Rules, judge_round
@@ -55,6 +56,7 @@ class Findings:
     votes: int = 0
     decisions: int = 0
     absent: Counter[str] = field(default_factory=Counter)  # "late" or "failed" -> agent rounds
+    other_steps: Counter[str] = field(default_factory=Counter)  # agent -> rounds not recomputed
     epochs: list[int] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
     unleased: int = 0
@@ -120,6 +122,7 @@ class _Replay:
         self._state = SessionState(config, AGENTS)
         self._committee = Committee(AGENTS, models)
         self._rules = Rules(config)
+        self._steps = {spec.name: step_hash(spec) for spec in AGENTS}
         self._given: RoundInput | None = None
         self._found = Findings(account=account.counts)
         self._digest = hashlib.sha256()
@@ -162,6 +165,7 @@ class _Replay:
             check_payload(where, record.payload, recorded)
         self._account.advance(chain, record.seen_of(account_chain(self._config.account)))
         answers = self._as_recorded(where, recorded, self._committee.votes(given))
+        self._take_other_versions(given, recorded, answers)
         clock_ns = self._clock(where, given, recorded)
         pooled = self._state.pool_votes(given, answers, clock_ns)
         seen = record.seen_of(OPERATIONS)
@@ -182,6 +186,22 @@ class _Replay:
         if self._config.mode == "historical" or recorded.clock_ns < given.clock_ns:
             compare(f"{where}, clock_ns", recorded.clock_ns, given.clock_ns, exact=True)
         return recorded.clock_ns
+
+    def _take_other_versions(
+        self, given: RoundInput, recorded: RoundOutput, answers: dict[str, Floats | Status]
+    ) -> None:
+        """Votes of a step that is not this code's cannot be recomputed: they stand as recorded."""
+        arrays = recorded.arrays()
+        for k, name in enumerate(recorded.agents):
+            other = given.versions.get(name, self._steps[name]) != self._steps[name]
+            if other and not isinstance(answers[name], Status):
+                fixed = (
+                    arrays.votes[:, k],
+                    arrays.status[:, k : k + 1],
+                    arrays.reason[:, k : k + 1],
+                )
+                answers[name] = np.concatenate([*fixed, arrays.evidence[k]], axis=1, dtype=float)
+                self._found.other_steps[name] += 1
 
     def _as_recorded(
         self, where: str, recorded: RoundOutput, answers: dict[str, Floats | Status]

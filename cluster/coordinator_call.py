@@ -13,6 +13,10 @@ from cluster.processes import ServiceError
 COMMANDS_TOKEN = "commands"  # noqa: S105 - its name in the home's tokens.json
 
 
+class Refusal(ServiceError):
+    """The coordinator said no: nothing was changed."""
+
+
 def get(home: Home, address: str, path: str, timeout_s: float) -> dict[str, Any]:
     """The JSON object at ``path``; ServiceError says why there is none."""
     return _call(home, "GET", f"{address}{path}", None, timeout_s)
@@ -50,5 +54,6 @@ def _call(
         raise ServiceError(f"{method} {url}: no JSON object")
     if answer.status_code != httpx.codes.OK:
         why = found.get("detail") or found.get("title") or answer.text
-        raise ServiceError(f"{method} {url}: HTTP {answer.status_code}: {why}")
+        kind = Refusal if answer.is_client_error else ServiceError
+        raise kind(f"{method} {url}: HTTP {answer.status_code}: {why}")
     return found

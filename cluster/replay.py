@@ -69,6 +69,7 @@ def _show(config: SessionConfig, found: Findings, parts: list[str], seconds: flo
         "aborted rounds": found.aborted,
         "late votes": found.absent["late"],
         "failed votes": found.absent["failed"],
+        "votes of other code": sum(found.other_steps.values()),
         "rounds without a lease": found.unleased,
         "expired approvals": account.expired,
         "approvals without an order": found.without_order,

@@ -24,7 +24,7 @@ from rich.table import Table
 from actors.agent import code_hash
 from actors.ray_actors import agent_actor_name
 from actors.registry import AGENTS
-from cluster.coordinator_call import post
+from cluster.coordinator_call import Refusal, post
 from cluster.deploy import DeployRequest, run_coordinator
 from cluster.home import Home, Instance, write_private
 from cluster.processes import ServiceError, last_lines, marker
@@ -207,11 +207,14 @@ def _upgrade(request: UpgradeRequest, name: str) -> str:
             {"actor": wanted, "code": code_hash(spec), "step": str(said["step"])},
             CHANGE_S,
         )
-    except (RayError, ServiceError) as error:
+    except (RayError, Refusal) as error:
         if wanted not in known:
             ray.kill(actor)
         text = str(error).splitlines()
         raise ServiceError(text[0] if text else type(error).__name__) from error
+    except ServiceError as error:
+        # No answer: it may be the agent by now, so neither of the two is killed.
+        raise ServiceError(f"{error}; both actors stay: see 'sapphire agents list'") from error
     for each in old:
         ray.kill(ray.get_actor(each, namespace=NAMESPACE))
     return f"{name}: {wanted} votes from round {answer.get('round')} on; {', '.join(old)} ended"

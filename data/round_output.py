@@ -7,6 +7,7 @@ objects for people and checks.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -112,6 +113,15 @@ class RoundOutput(msgspec.Struct, frozen=True, kw_only=True):
             np.frombuffer(self.reason, np.uint8).reshape(shape),
             np.split(evidence, np.cumsum(self.widths)[:-1], axis=1),
         )
+
+    def votes_digest(self) -> bytes:
+        """SHA-256 over all that comes before the gate: votes, weights, window."""
+        digest = hashlib.sha256()
+        for part in (self.votes, self.status, self.reason, self.evidence):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+        digest.update(msgspec.msgpack.encode((self.weights, self.stepped)))
+        return digest.digest()
 
     @property
     def decisions(self) -> list[Decision]:

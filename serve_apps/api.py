@@ -5,9 +5,8 @@ Knows neither Ray nor a server: ``handle`` takes and gives Starlette's objects.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -20,7 +19,6 @@ from data.records import SessionConfig
 from data.tokens import Scope
 from serve_apps.arrow_wire import ArrowRequest, respond_arrow
 from serve_apps.decider import Decided, Incoming, JsonRequest
-from serve_apps.engine import DEADLINE_S
 from serve_apps.openapi import document
 from serve_apps.reading_records import (
     AgentDetail,
@@ -33,20 +31,16 @@ from serve_apps.reading_records import (
     WeightsReading,
 )
 from serve_apps.readings import DEFAULT_ROUNDS, MOST_ROUNDS
+from serve_apps.request_parts import Headers, content_type, deadline_s, read_body, wanted
 from serve_apps.requests import respond
 from serve_apps.routes import ROUTES, TEXT, Route
 from serve_apps.session_state import LogMismatch
 from serve_apps.story import DecisionId, parse_id
 from serve_apps.upgrade import VersionChange, VersionChanged
-from serve_apps.wire import ARROW, JSON, MAX_BODY_BYTES, PROBLEM, Refused
+from serve_apps.wire import ARROW, JSON, PROBLEM, Refused
 
-BODY_TIMEOUT_S = 10.0
 RETRY_AFTER_S = 1
-DEADLINE_HEADER = b"sapphire-deadline-ms"
-LONGEST_DEADLINE_MS = 60_000
 UNMATCHED = "unmatched"  # the route's name in metrics: paths are a stranger's to choose
-
-Headers = Mapping[bytes, bytes]
 
 
 class Decides(Protocol):
@@ -181,9 +175,12 @@ class Api:
             response = await self._answers[name](request, headers)
         except Refused as refused:
             response = _problem(refused)
-        except (psycopg.Error, LogMismatch) as error:
+        except (psycopg.Error, LogMismatch, TimeoutError, OSError) as error:
             detail = f"{type(error).__name__}: the journal cannot be read"
             response = _problem(Refused(503, "No journal", detail, RETRY_AFTER_S, "no_journal"))
+        except Exception:
+            self._meter.answered(name, 500, time.perf_counter() - started)
+            raise
         self._meter.answered(name, response.status_code, time.perf_counter() - started)
         return response
 
@@ -209,25 +206,25 @@ class Api:
     # -- POST -------------------------------------------------------------------------------
 
     async def _decide(self, request: Request, headers: Headers) -> Response:
-        kind = _content_type(headers, (JSON, ARROW))
-        body = await _body(request, headers)
+        kind = content_type(headers, (JSON, ARROW))
+        body = await read_body(request, headers)
         incoming = ArrowRequest(body) if kind == ARROW else JsonRequest(body)
-        decided = await self._decider.answer(incoming, _deadline_s(headers))
+        decided = await self._decider.answer(incoming, deadline_s(headers))
         replayed = {"Idempotency-Replayed": "true"} if decided.replayed else None
-        media = _wanted(headers, kind)
+        media = wanted(headers, kind)
         write = respond_arrow if media == ARROW else respond
         content = write(decided.table, decided.request_id, decided.answers)
         return Response(content, 200, replayed, media)
 
     async def _news(self, request: Request, headers: Headers) -> Response:
-        _content_type(headers, (JSON,))
-        body = await _body(request, headers)
+        content_type(headers, (JSON,))
+        body = await read_body(request, headers)
         status = await self._desk.post(body, await self._session_now(409), self._clock_ns())
         return _json({"status": "accepted" if status == 202 else "known"}, status)
 
     async def _agent_version(self, request: Request, headers: Headers) -> Response:
-        _content_type(headers, (JSON,))
-        body = await _body(request, headers)
+        content_type(headers, (JSON,))
+        body = await read_body(request, headers)
         try:
             wanted = msgspec.json.decode(body, type=VersionChange)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -334,67 +331,3 @@ def _problem(refused: Refused) -> Response:
         headers["Retry-After"] = str(refused.retry_after)
     problem = refused.problem
     return Response(msgspec.json.encode(problem), problem.status, headers, media_type=PROBLEM)
-
-
-def _deadline_s(headers: Headers) -> float:
-    """How long the sender waits: Sapphire-Deadline-Ms, or the house's own deadline; Refused 422."""
-    text = headers.get(DEADLINE_HEADER)
-    if text is None:
-        return DEADLINE_S
-    if not (text.isdigit() and len(text) <= 6 and 1 <= int(text) <= LONGEST_DEADLINE_MS):
-        detail = f"Sapphire-Deadline-Ms: give 1 to {LONGEST_DEADLINE_MS}"
-        raise Refused(422, "Bad deadline", detail, code="bad_deadline")
-    return int(text) / 1e3
-
-
-def _content_type(headers: Headers, allowed: tuple[str, ...]) -> str:
-    """The body's media type; Refused 415 for another one, or for an encoded body."""
-    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
-    if encoding != b"identity":
-        detail = "send the body as it is, without a Content-Encoding"
-        raise Refused(415, "Encoded body", detail, code="content_encoding")
-    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
-    if kind not in allowed:
-        detail = f"Content-Type: send {' or '.join(allowed)}"
-        accept = {"Accept": ", ".join(allowed)}
-        raise Refused(415, "Unsupported media type", detail, code="media_type", headers=accept)
-    return kind
-
-
-def _wanted(headers: Headers, sent: str) -> str:
-    """The media type of the answer: the request's own unless Accept asks for the other alone."""
-    accept = headers.get(b"accept", b"*/*").lower()
-    if b"*/*" in accept or sent.encode() in accept:
-        return sent
-    other = JSON if sent == ARROW else ARROW
-    return other if other.encode() in accept else sent
-
-
-async def _body(request: Request, headers: Headers) -> bytes:
-    """The whole body, at most MAX_BODY_BYTES and within BODY_TIMEOUT_S; Refused 413, 408, 400."""
-    announced = headers.get(b"content-length", b"0")
-    if not announced.isdigit() or len(announced) > 18 or int(announced) > MAX_BODY_BYTES:
-        raise _too_large()
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            while True:
-                message = await request.receive()
-                if message["type"] != "http.request":
-                    raise Refused(400, "Gone", "the sender closed the connection", code="gone")
-                part = message.get("body", b"")
-                size += len(part)
-                if size > MAX_BODY_BYTES:
-                    raise _too_large()
-                if not message.get("more_body"):
-                    return b"".join((*parts, part)) if parts else part
-                parts.append(part)
-    except TimeoutError:
-        detail = f"the body did not come within {BODY_TIMEOUT_S:.0f} s"
-        raise Refused(408, "Slow body", detail, code="slow_body") from None
-
-
-def _too_large() -> Refused:
-    detail = f"a body holds at most {MAX_BODY_BYTES} bytes"
-    return Refused(413, "Too large", detail, code="too_large")

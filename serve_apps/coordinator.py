@@ -129,7 +129,12 @@ class Coordinator:
         engine.listener, engine.entered = meter, desk.load
         await authenticator.start()
         await engine.start()
-        lookout = Lookout(Link(url, f"coordinator-{cell}-lookout"), cell, lambda: engine.account)
+        lookout = Lookout(
+            Link(url, f"coordinator-{cell}-lookout"),
+            cell,
+            lambda: engine.account,
+            gate=gate.why_not_judging,
+        )
         await lookout.start()
         self._api = Api(
             Decider(engine, DecisionLog(url, cell)),

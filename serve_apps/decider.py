@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from serve_apps.requests import (
 )
 from serve_apps.rounds import RETRY_AFTER_S
 from serve_apps.wire import DecideResponse, Refused, response_decoder
+
+MOST_ROUNDS = 256  # that one request may ask again for
 
 
 class Incoming(Protocol):
@@ -96,7 +99,8 @@ class Decider:
                 pass
             else:
                 return Decided(table, asked.request_id, [answer], False)
-        answers, rest = await self._known(table.config, asked)
+        async with asyncio.timeout(deadline_s):
+            answers, rest = await self._known(table.config, asked)
         if rest is not None:
             try:
                 answers.append(await self._new(table, rest, deadline_s))
@@ -135,6 +139,9 @@ class Decider:
                 detail = f"{config.symbols[key[0]]} {key[1]}: another bar was decided already"
                 raise Refused(409, "Changed bar", detail, code="changed_bar")
         numbers = sorted({decision.round for decision in decided.values()})
+        if len(numbers) > MOST_ROUNDS:
+            detail = f"the bars were decided in {len(numbers)} rounds: ask for fewer at once"
+            raise Refused(413, "Too many rounds", detail, code="too_many_rounds")
         outputs = await self._log.outputs(numbers)
         if len(outputs) != len(numbers):
             if await self._log.aborted(numbers):

@@ -32,6 +32,7 @@ IDLE_S = 0.25
 BUSY = 8  # requests in a round from which on the loop is let pass before the next one
 ENOUGH = 24  # waiting requests that are not kept waiting for more
 LOOP_S = 0.02
+BETWEEN_S = 20.0  # that anybody waits for a place between two rounds
 DEADLINE_S = 10.0
 
 T = TypeVar("T")
@@ -70,6 +71,7 @@ class Engine:
         self.shed = 0  # requests refused because the queue was full
         self._queue = RoundQueue()
         self._last_batch = 0
+        self._owed = False  # that somebody hears of the session that is served
         self._in_flight: dict[str, Waiting] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -130,9 +132,11 @@ class Engine:
         """The state of the session that this cell serves, changing to a new session if asked."""
         state = self._rounds.state
         if state is not None and state.config.session_id == session_id:
+            if self._owed:
+                await self._enter(state)
             return state
         if self.fault is not None:
-            raise Refused(503, "Not ready", self.fault, RETRY_AFTER_S, "not_ready")
+            raise _not_ready(self.fault)
         if self._in_flight:
             detail = "another session's rounds are in flight"
             raise Refused(503, "Busy", detail, RETRY_AFTER_S, "busy")
@@ -141,8 +145,10 @@ class Engine:
         return state
 
     async def _enter(self, state: SessionState) -> None:
+        self._owed = True
         if self.entered is not None:
             await self.entered(state.config)
+        self._owed = False
 
     async def between_rounds(self, action: Callable[[], T]) -> T:
         """Runs ``action`` on the round's thread, between two rounds; its result or error."""
@@ -156,8 +162,15 @@ class Engine:
             else:
                 self._post(_settle, done, result, None)
 
+        if self.fault is not None:
+            raise _not_ready(self.fault)
         self._queue.act(run)
-        return await done
+        try:
+            async with asyncio.timeout(BETWEEN_S):
+                return await done
+        except TimeoutError:
+            detail = "the present round does not end"
+            raise Refused(503, "Busy", detail, RETRY_AFTER_S, "busy") from None
 
     async def submit(self, asked: Asked, deadline_s: float = DEADLINE_S) -> Answer:
         """Queues a request and waits for its round; Refused 503 when the queue is full, or when
@@ -167,7 +180,7 @@ class Engine:
         DecidedMeanwhile when the log has the answer by now.
         """
         if self.fault is not None:
-            raise Refused(503, "Not ready", self.fault, RETRY_AFTER_S, "not_ready")
+            raise _not_ready(self.fault)
         state = self._rounds.state
         if state is None or state.config.session_id != asked.session_id:
             detail = "the cell has changed to another session"
@@ -188,7 +201,8 @@ class Engine:
         self._in_flight[asked.request_id] = waiting
         timer = loop.call_later(deadline_s, _too_late, waiting)
         try:
-            return await waiting.done
+            # Shielded: who goes away must not take the answer from whoever asks again.
+            return await asyncio.shield(waiting.done)
         finally:
             timer.cancel()
             self._in_flight.pop(asked.request_id, None)
@@ -204,10 +218,10 @@ class Engine:
         self.fault = None
         self._post(_settle, ready, None, None)
         try:
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and self.fault is None:
                 self._turn()
         except Exception as error:
-            self._fence([], f"{type(error).__name__}: {error}")
+            self._fence([], f"a fault of the round's thread: {type(error).__name__}")
             raise
 
     def _turn(self) -> None:
@@ -245,20 +259,25 @@ class Engine:
         except psycopg.errors.UniqueViolation:
             if len(batch) > 1:
                 for waiting in batch:
-                    self._serve([waiting])
+                    if self.fault is None:
+                        self._serve([waiting])
+                    else:
+                        self._post(_fail, [waiting], _not_ready(self.fault))
             else:
                 self._post(_fail, batch, DecidedMeanwhile())
-        except (Fenced, LogMismatch, psycopg.Error) as error:
-            self._fence(batch, str(error) or type(error).__name__)
+        except (Fenced, LogMismatch) as error:
+            self._fence(batch, str(error))
+        except psycopg.Error as error:
+            log.error("journal", error=str(error))
+            self._fence(batch, f"the journal cannot be written: {type(error).__name__}")
         except Exception as error:
-            self._fence(batch, f"{type(error).__name__}: {error}")
+            self._fence(batch, f"a fault of the round's thread: {type(error).__name__}")
             raise
 
     def _fence(self, batch: Sequence[Waiting], why: str) -> None:
         log.error("coordinator closed", why=why)
         self.fault = why
-        refused = Refused(503, "Not ready", why, RETRY_AFTER_S, "not_ready")
-        self._post(_fail, [*batch, *self._queue.clear()], refused)
+        self._post(_fail, [*batch, *self._queue.clear()], _not_ready(why))
 
     def _round_of(self, batch: Sequence[Waiting]) -> None:
         state = self._rounds.state
@@ -310,6 +329,10 @@ class Engine:
                 waiting.done.set_result(Answer(output, arrays, places))
         if self.listener is not None:
             self.listener.round(output, arrays, stages.seconds)
+
+
+def _not_ready(why: str) -> Refused:
+    return Refused(503, "Not ready", why, RETRY_AFTER_S, "not_ready")
 
 
 def _settle(done: asyncio.Future[T], result: T, error: BaseException | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import psycopg
 
@@ -23,7 +23,10 @@ SELECT (SELECT epoch FROM gate_lease WHERE cell = %(cell)s),
 
 
 class Lookout:
-    """``account`` names the account of the session that is served, None without a session."""
+    """``account`` names the account of the session that is served, None without a session.
+
+    ``gate`` asks the gate itself why it judges nothing; empty when it does.
+    """
 
     def __init__(
         self,
@@ -31,7 +34,9 @@ class Lookout:
         cell: int,
         account: Callable[[], str | None],
         clock: Callable[[], float] = time.monotonic,
+        gate: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
+        self._gate = gate
         self._link = link
         self._cell = cell
         self._account = account
@@ -77,7 +82,7 @@ class Lookout:
         elif account is not None and not leased:
             self._why = f"no trader holds the lease of {account}"
         else:
-            self._why = ""
+            self._why = "" if self._gate is None else await self._gate()
 
     async def _look_for_ever(self) -> None:
         while True:

@@ -113,7 +113,8 @@ class Meter:
     def answered(self, route: str, status: int, seconds: float) -> None:
         """One request is answered. A few list operations: it runs for every request."""
         self._tally[ANSWERS[0], route, status] += 1
-        if route != "decide":
+        # What a sender did wrong says nothing of the service, and must not thin out what does.
+        if route != "decide" or 400 <= status < 500:
             return
         now = int(self._clock())
         second = self._seconds[now % WINDOW_S]

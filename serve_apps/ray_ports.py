@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import psycopg
 import ray
 import structlog
 from ray import ObjectRef
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from actors.contract import AgentSpec, Floats, Status
+from actors.gate import GateClosed
 from actors.ray_actors import NAMESPACE, find_agent, gate_actor_name
 from data.records import RoundInput, SessionConfig
-from serve_apps.round_ports import GateLost
+from serve_apps.round_ports import GateFailed, GateLost
 
 log = structlog.get_logger("coordinator")
 
 GATE_CALL_S = 5.0
+GATE_LOOK_S = 2.0
 HEALTH_S = 30.0
 AGAIN_S = 0.1  # between two calls of an agent that failed, where a session waits for it
 INLINE_BYTES = 90_000  # Ray sends smaller arguments with the call
+HUNG_S = 30.0
 SLICE = 500  # rounds that an agent reads at a time while it comes back
 NEAR = 64  # rounds behind, at most, of an agent that votes again: it reads them with its vote
 
@@ -38,6 +43,7 @@ class _Member:
     missed: Status | None = None  # why it is left out; None while it is called
     probe: ObjectRef | None = None
     next_probe: float = 0.0  # monotonic seconds
+    probed: float = 0.0
 
 
 class RayAgents:
@@ -159,10 +165,12 @@ class RayAgents:
                 continue
             if member.probe is None:
                 if time.monotonic() >= member.next_probe:
+                    member.probed = time.monotonic()
                     member.probe = member.handle.catch_up.remote(self.cell, session_id, SLICE)
                 continue
             ready, _ = ray.wait([member.probe], timeout=0)
             if not ready:
+                self._end_if_hung(name, member)
                 continue
             reached = _round_of(name, member.probe)
             member.probe = None
@@ -171,6 +179,14 @@ class RayAgents:
             if reached is not None and number - reached <= NEAR:
                 member.missed = None
                 log.warning("agent is back", agent=name, round=number, reached=reached)
+
+    def _end_if_hung(self, name: str, member: _Member) -> None:
+        """Kills an actor that does not answer its probe: Ray starts it again."""
+        if time.monotonic() - member.probed > HUNG_S:
+            log.error("agent hangs: killed", agent=name)
+            ray.kill(member.handle, no_restart=False)
+            member.probe = None
+            member.next_probe = time.monotonic() + AGAIN_S
 
 
 def _round_of(name: str, probe: ObjectRef) -> int | None:
@@ -210,12 +226,25 @@ class RayGate:
     def __init__(self, cell: int) -> None:
         self.handle = ray.get_actor(gate_actor_name(cell), namespace=NAMESPACE)
 
+    async def why_not_judging(self) -> str:
+        """Why the gate judges nothing, asked beside its judgements; empty when it does."""
+        try:
+            async with asyncio.timeout(GATE_LOOK_S):
+                said = await self.handle.health.remote()
+        except (RayError, TimeoutError) as error:
+            return f"the risk gate does not answer: {type(error).__name__}"
+        return "the risk gate is closed: a newer epoch is in force" if said["closed"] else ""
+
     def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
         """See serve_apps.round_ports.GatePort."""
         try:
             answer: bytes = ray.get(
                 self.handle.judge.remote(pooled, input_seq, input_hash), timeout=GATE_CALL_S
             )
+        except (psycopg.Error, GateClosed) as error:
+            raise GateLost(first_line(error)) from error
+        except RayTaskError as error:
+            raise GateFailed(first_line(error)) from error
         except RayError as error:
             raise GateLost(first_line(error)) from error
         return answer

@@ -41,7 +41,6 @@ LARGEST = 10**13
 EQUAL_WEIGHTS = "equal_weights"
 
 FUTURE_NS = 1_000_000_000  # how far a sender's clock may run before ours
-STALE_NS = 60_000_000_000
 EARLIEST = 631_152_000_000_000_000  # 1990-01-01 UTC in ns
 LATEST = 7_258_118_400_000_000_000  # 2200-01-01 UTC in ns
 
@@ -77,6 +76,7 @@ class SymbolTable:
         self.decimals = max(-scale, 0)
         self.multiple = int("".join(map(str, digits))) * 10 ** max(scale, 0)
         self.timed = config.mode != "historical"
+        self.stale_ns = int(float(config.limits["max_staleness_seconds"]) * 1e9)
         self.names = pa.array(config.symbols, pa.string())
         self._zeros = tuple("0" * n for n in range(self.decimals, -1, -1))
 
@@ -293,13 +293,13 @@ def check_fresh(asked: Asked, table: SymbolTable, clock_ns: int) -> None:
     For bars that are new: one that was decided keeps its answer at any age. Bars before the
     first traded moment only warm the agents up, and may be of any age too.
     """
-    if not table.timed or min(ts for _, ts in asked.keys) >= clock_ns - STALE_NS:
+    if not table.timed or min(ts for _, ts in asked.keys) >= clock_ns - table.stale_ns:
         return
     ts = asked.bars["ts"]
-    stale = (ts < clock_ns - STALE_NS) & (ts >= table.config.first_traded)
+    stale = (ts < clock_ns - table.stale_ns) & (ts >= table.config.first_traded)
     if stale.any():
         bar = asked.bars[int(stale.argmax())]
-        age = f"{(clock_ns - int(bar['ts'])) / 1e9:.0f} s old, {STALE_NS / 1e9:.0f} s allowed"
+        age = f"{(clock_ns - int(bar['ts'])) / 1e9:.0f} s old, {table.stale_ns / 1e9:.0f} s allowed"
         detail = f"bar {table.config.symbols[int(bar['symbol'])]} {bar['ts']}: {age}"
         raise Refused(422, "Stale timestamp", detail, code="stale_timestamp")
 

@@ -41,11 +41,19 @@ class GateLost(RuntimeError):
     """The gate's call did not come back; whether it committed must be read from the log."""
 
 
+class GateFailed(RuntimeError):
+    """The gate raised on this very round: it would do so again."""
+
+
 class GatePort(Protocol):
     """The risk gate, wherever it runs."""
 
     def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
-        """An encoded actors.gate.Judged; GateLost when the call was lost."""
+        """An encoded actors.gate.Judged.
+
+        GateLost when the call was lost or the gate cannot work now, GateFailed when it broke on
+        this round.
+        """
 
 
 class NewsPort(Protocol):

@@ -34,7 +34,15 @@ from data.records import (
 )
 from data.round_log import LoggedRound
 from serve_apps.requests import Asked
-from serve_apps.round_ports import Agents, GateLost, GatePort, LogReader, NewsPort, NoNews
+from serve_apps.round_ports import (
+    Agents,
+    GateFailed,
+    GateLost,
+    GatePort,
+    LogReader,
+    NewsPort,
+    NoNews,
+)
 from serve_apps.round_store import RoundStore
 from serve_apps.session_state import SessionState, rebuild
 from serve_apps.wire import Refused
@@ -42,6 +50,7 @@ from serve_apps.wire import Refused
 log = structlog.get_logger("coordinator")
 
 PAUSE_S = 0.1
+GATE_TRIES = 3  # of a round on which the gate breaks
 NEWS_A_ROUND = 256
 OPEN_S = 60.0  # a round that a crash left open longer is aborted, outside a historical session
 LOST = (psycopg.OperationalError, psycopg.InterfaceError)  # of the connection, not of a statement
@@ -161,16 +170,13 @@ class Rounds:
         """Completes the round that has an input but no output, or closes it as aborted."""
         given = input_decoder.decode(open_round.input)
         head = self._store.head()
-        now = self._clock_ns()
-        age_s = (now - given.clock_ns) / 1e9
+        age_s = (self._clock_ns() - given.clock_ns) / 1e9
         historical = state.config.mode == "historical"
         # Votes of other versions than the input names would be credited to the wrong ones.
         same = given.versions == self._agents.versions()
-        if historical or (age_s <= OPEN_S and same):
+        if same and (historical or age_s <= OPEN_S):
             log.info("completing the open round", round=given.round)
-            # Judged by the present clock: bars that grew stale meanwhile are denied as such.
-            clock_ns = given.clock_ns if historical else now
-            self._complete(state, given, open_round.input, head, Stages(), clock_ns)
+            self._complete(state, given, open_round.input, head, Stages())
             return
         why = f"left open for {age_s:.0f} s by a crash" + ("" if same else ", agents changed since")
         body = RoundAborted(session_id=given.session_id, cell=self.cell, round=given.round, why=why)
@@ -242,17 +248,21 @@ class Rounds:
         self, record: Record, config: SessionConfig, given: RoundInput, asked: Sequence[Asked]
     ) -> None:
         """Commits the input, whatever happens to the database meanwhile."""
+        in_doubt = False
         while True:
             try:
                 self._store.commit_input(record, config, given, asked)
                 self.why_waiting = ""
                 return
             except psycopg.errors.UniqueViolation as error:
+                if in_doubt and self._read_head() == record.head:
+                    return  # The lost commit stands after all.
                 constraint = error.diag.constraint_name or ""
                 if constraint.startswith(("request_identity", "decision_identity")):
                     raise
                 raise Fenced("another coordinator writes this cell") from error
             except LOST as error:
+                in_doubt = True
                 self._store.close()
                 self._wait(f"the journal cannot be written: {type(error).__name__}")
             # The commit may or may not stand: only the log can tell.
@@ -285,33 +295,70 @@ class Rounds:
         payload: bytes,
         head: Head,
         stages: Stages,
-        clock_ns: int | None = None,
     ) -> RoundOutput:
         outs = self._agents.votes(given, payload, state.config)
         stages.passed("fan_out")
-        pooled = state.pool_votes(given, outs, clock_ns)
-        packed = encode(pooled)
+        pooled = state.pool_votes(given, outs)
         stages.passed("pool")
-        judged = self._judged(packed, given.round, head)
+        clocked, judged = self._judged(state, pooled, head)
+        if judged.votes != pooled.votes_digest():
+            raise Fenced(f"round {given.round} was judged with other votes")
         self._head = Head(judged.seq, judged.hash)
         self._operations = max(self._operations, judged.operations_seq)
         stages.passed("gate")
-        return msgspec.structs.replace(pooled, epoch=judged.epoch, table=judged.table)
+        return msgspec.structs.replace(
+            clocked, epoch=judged.epoch, clock_ns=judged.clock_ns, table=judged.table
+        )
 
-    def _judged(self, pooled: bytes, number: int, head: Head) -> Judged:
-        """The gate's output; never a second call without a look at the log first."""
+    def _judged(
+        self, state: SessionState, pooled: RoundOutput, head: Head
+    ) -> tuple[RoundOutput, Judged]:
+        """What was judged, and the gate's output; never a second call without a look at the log.
+
+        Outside a historical session each call is judged by its own clock: while a round waits for
+        journal or gate its bars grow stale.
+        """
+        failures = 0
+        current = pooled
         while True:
+            if state.config.mode != "historical":
+                current = msgspec.structs.replace(pooled, clock_ns=self._clock_ns())
             try:
-                judged = judged_decoder.decode(self._gate.judge(pooled, head.seq, head.hash))
+                answer = self._gate.judge(encode(current), head.seq, head.hash)
                 self.why_waiting = ""
-                return judged
+                return current, judged_decoder.decode(answer)
             except GateLost as lost:
-                log.warning("gate call lost", round=number, why=str(lost))
-            stored = self._look(number, head)
+                why = f"the risk gate does not answer: {lost}"
+            except GateFailed as failed:
+                failures += 1
+                why = f"the risk gate breaks: {failed}"
+            log.warning("no judgement", round=pooled.round, why=why)
+            stored = self._look(pooled.round, head)
             if stored is not None:
                 self.why_waiting = ""
-                return stored
-            self._wait("the risk gate does not answer")
+                return current, stored
+            if failures >= GATE_TRIES:
+                self._abort(pooled, head, why)
+            self._wait(why)
+
+    def _abort(self, pooled: RoundOutput, head: Head, why: str) -> None:
+        """Closes a round that the gate cannot judge, and this coordinator, whose memory has it."""
+        body = RoundAborted(
+            session_id=pooled.session_id, cell=self.cell, round=pooled.round, why=why
+        )
+        ts = int(pooled.arrays().table["ts"].max())
+        record = next_record(
+            head,
+            chain=cell_chain(self.cell),
+            kind="aborted",
+            session_id=pooled.session_id,
+            ts=ts,
+            written_ns=self._clock_ns(),
+            payload=encode(body),
+            seen={OPERATIONS: self._operations},
+        )
+        self._store.commit_aborted(record, pooled.round)
+        raise Fenced(f"round {pooled.round} was aborted: {why}")
 
     def _look(self, number: int, head: Head) -> Judged | None:
         """The round's output as the log has it; None while it is open."""
@@ -329,7 +376,15 @@ class Rounds:
         output = output_decoder.decode(stored.record.payload)
         record = stored.record
         seen = record.seen_of(OPERATIONS)
-        return Judged(output.epoch, output.table, record.seq, record.hash, seen)
+        return Judged(
+            output.epoch,
+            output.clock_ns,
+            output.votes_digest(),
+            output.table,
+            record.seq,
+            record.hash,
+            seen,
+        )
 
 
 def merge(parts: Sequence[Bars]) -> tuple[Bars, list[np.ndarray]]:

@@ -204,7 +204,7 @@ ROUTES: tuple[Route, ...] = (
         answer=LastRound,
     ),
     Route("status", "GET", "/v1/status", "How well the service does, and what is degraded."),
-    Route("openapi", "GET", "/openapi.json", "This document.", None),
+    Route("openapi", "GET", "/openapi.json", "This document."),
     Route("healthz", "GET", "/healthz", "The process answers.", None),
     Route(
         "readyz",

@@ -378,12 +378,15 @@ class GateInProcess:
 
     gate: Gate
     lose_next: bool = False  # the answer is lost after the commit
+    away: bool = False  # no call arrives
     calls: int = 0
     errors: list[BaseException] = field(default_factory=list)
 
     def judge(self, pooled: bytes, input_seq: int, input_hash: bytes) -> bytes:
         """See serve_apps.round_ports.GatePort."""
         self.calls += 1
+        if self.away:
+            raise GateLost("nobody is there")
         try:
             answer = self.gate.judge(pooled, input_seq, input_hash)
         except (psycopg.Error, GateClosed) as error:

@@ -71,7 +71,7 @@ def session_id(hosted: Hosted) -> str:
 
 @pytest.fixture(scope="module")
 def document(hosted: Hosted) -> schemathesis.schemas.BaseSchema:
-    return schemathesis.openapi.from_url(f"{hosted.url}/openapi.json")
+    return schemathesis.openapi.from_url(f"{hosted.url}/openapi.json", headers=hosted.headers())
 
 
 def come_home(body: dict[str, Any], session_id: str) -> None:

@@ -26,6 +26,8 @@ from support import (
     TableLog,
     Voters,
     by_moment,
+    forecast,
+    judge,
     limits,
     migrated,
     open_gate,
@@ -523,6 +525,79 @@ def test_a_live_round_left_open_for_a_while_is_judged_by_the_clock_of_its_comple
             assert replay_session(link, bench.config, exact=True).rounds == 4
 
 
+def test_a_round_that_waited_for_the_gate_is_judged_by_the_clock_of_the_call(house: House) -> None:
+    bench = Bench(house, mode="paper", first_traded=time.time_ns())
+    offset = [0]
+
+    async def main() -> None:
+        cell = Cell(house, bench.voters, bench.gate, lambda: time.time_ns() + offset[0])
+        async with cell.running():
+            await bench.feed(cell.decider, BARS[:2])
+            bench.gate.away = True
+            call = asyncio.create_task(cell.decider.decide(request_body(bench.config, BARS[2])))
+            calls = bench.gate.calls
+            while bench.gate.calls < calls + 2:
+                await asyncio.sleep(0.01)
+            assert "does not answer" in cell.engine.why_not_ready
+            offset[0] = 600 * 10**9
+            bench.gate.away = False
+            assert (await asyncio.wait_for(call, 20)).round == 3
+
+    with bench.account:
+        asyncio.run(main())
+    with house.connect() as link:
+        logged = list(rounds(link, CELL, bench.config.session_id))
+        asked = input_decoder.decode(logged[2].input).clock_ns
+        assert bench.outputs()[2].clock_ns - asked >= offset[0]
+        with link.transaction():
+            assert replay_session(link, bench.config, exact=True).rounds == 3
+
+
+def test_a_round_judged_with_other_votes_closes_the_coordinator(house: House) -> None:
+    """As by a predecessor whose call was still on its way: its record stands, not our memory."""
+    bench = Bench(house)
+
+    async def main() -> None:
+        cell = bench.cell()
+        async with cell.running():
+            await bench.feed(cell.decider, BARS[:2])
+            bench.voters.hold = threading.Event()
+            call = asyncio.create_task(cell.decider.decide(request_body(bench.config, BARS[2])))
+            while bench.count("round_input") < 3:
+                await asyncio.sleep(0.01)
+            judge(house, bench.gate.gate, forecast(bench.config, 3, BARS[2]))
+            bench.voters.hold.set()
+            bench.voters.hold = None
+            assert (await refused(call)).problem.code == "not_ready"
+            assert cell.engine.fault == "round 3 was judged with other votes"
+            with pytest.raises(Refused, match="other votes"):
+                await cell.decider.decide(request_body(bench.config, BARS[3]))
+
+    with bench.account:
+        asyncio.run(main())
+    assert bench.count("round_input") == bench.count("round_output") == 3
+
+
+def test_who_goes_away_does_not_take_the_answer_from_who_asks_again(house: House) -> None:
+    bench = Bench(house)
+
+    async def work(cell: Cell, decider: Decider) -> None:
+        await bench.feed(decider, BARS[:1])
+        bench.voters.hold = threading.Event()
+        body = request_body(bench.config, BARS[1])
+        first = asyncio.create_task(decider.decide(body))
+        while bench.count("round_input") < 2:
+            await asyncio.sleep(0.01)
+        again = asyncio.create_task(decider.decide(body))
+        await asyncio.sleep(0)
+        first.cancel()
+        bench.voters.hold.set()
+        bench.voters.hold = None
+        assert (await asyncio.wait_for(again, 20)).round == 2
+
+    bench.run(work)
+
+
 # -- fencing --------------------------------------------------------------------------------
 
 
@@ -561,7 +636,7 @@ def test_a_second_gate_takes_the_epoch_and_the_first_closes(house: House) -> Non
             error = await refused(decider.decide(request_body(bench.config, BARS[WARM + 3]), 0.5))
             assert (error.problem.status, error.problem.code) == (503, "deadline")
             assert bench.gate.gate.closed
-            assert cell.engine.why_not_ready == "the risk gate does not answer"
+            assert cell.engine.why_not_ready.startswith("the risk gate does not answer")
             assert bench.count("round_output") == WARM + 3
         # The next coordinator completes the round under the new gate.
         bench.gate = GateInProcess(newer)

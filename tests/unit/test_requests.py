@@ -15,7 +15,6 @@ from data.money import from_ticks
 from data.records import output_decoder
 from serve_apps.requests import (
     FUTURE_NS,
-    STALE_NS,
     Asked,
     SymbolTable,
     check_fresh,
@@ -155,7 +154,7 @@ def ask_paper(ts: int, clock_ns: int = NOW) -> Asked:
     ("ts", "code"),
     [
         (NOW + FUTURE_NS + 1, "future_timestamp"),
-        (NOW - STALE_NS - 1, "stale_timestamp"),
+        (NOW - 60 * 10**9 - 1, "stale_timestamp"),
         (PAPER.first_traded, "stale_timestamp"),
         (NOW // 10**9, "bad_timestamp"),  # seconds
         (NOW // 10**3, "bad_timestamp"),  # microseconds
@@ -169,7 +168,7 @@ def test_a_bar_of_a_wrong_time_is_refused(ts: int, code: str) -> None:
 
 
 def test_bars_of_now_and_of_the_warm_up_pass() -> None:
-    for ts in (NOW + FUTURE_NS, NOW, NOW - STALE_NS, PAPER.first_traded - 1, NOW - 10**18):
+    for ts in (NOW + FUTURE_NS, NOW, NOW - 60 * 10**9, PAPER.first_traded - 1, NOW - 10**18):
         assert int(ask_paper(ts).bars["ts"][0]) == ts
 
 
