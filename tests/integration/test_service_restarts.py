@@ -51,6 +51,7 @@ def test_postgresql_comes_back_on_its_port_with_what_was_committed(own_home: Hom
                 lambda _: None,
             )
             kill(server.pid)
+            wait_until(lambda: not server.alive(), 5.0, "end of PostgreSQL")
             supervisor.look()
         assert server.url == url
         with psycopg.connect(url) as connection:
@@ -67,7 +68,8 @@ def test_valkey_comes_back_on_its_port_and_empty(own_home: Home) -> None:
             client.set("lost", 1)
             assert server.alive()
             kill(server.pid)
-            assert not server.alive()
+            # Its leader is a zombie at once, but it is gone when its other threads are.
+            wait_until(lambda: not server.alive(), 5.0, "end of Valkey")
             assert server.restart() == url
             assert client.get("lost") is None
     finally:
