@@ -21,21 +21,21 @@ COLUMNS = 512  # taken in float64 at once
 
 
 def checked_matrix(returns: NDArray[np.floating], fewest: int = 1) -> NDArray[np.floating]:
-    """``returns`` (T, N) as given; InputError, naming columns, unless all of it is finite."""
+    """``returns`` (T, N) as given; InputError naming columns unless all are finite, -1 or more."""
     if returns.ndim != 2 or returns.shape[0] < 2 or returns.shape[1] < fewest:
         raise InputError(
             f"returns of shape {returns.shape}: give periods x trials, at least 2 x {fewest}"
         )
-    bad = [
-        start + int(column)
-        for start in range(0, returns.shape[1], COLUMNS)
-        for column in np.flatnonzero(~np.isfinite(returns[:, start : start + COLUMNS]).all(axis=0))
-    ]
+    bad = []
+    for start in range(0, returns.shape[1], COLUMNS):
+        part = returns[:, start : start + COLUMNS]
+        sound = (np.isfinite(part) & (part >= -1.0)).all(axis=0)
+        bad += [start + int(column) for column in np.flatnonzero(~sound)]
     if bad:
         named = ", ".join(map(str, bad[:8])) + (", ..." if len(bad) > 8 else "")
         raise InputError(
-            f"{len(bad)} of {returns.shape[1]} trials have returns that are not finite numbers "
-            f"(columns {named}): leave them out of the matrix and count them as failed"
+            f"{len(bad)} of {returns.shape[1]} trials have returns that are not finite numbers of "
+            f"-1 or more (columns {named}): leave them out of the matrix and count them as failed"
         )
     return returns
 

@@ -25,7 +25,7 @@ Bools = NDArray[np.bool_]
 
 SCHEMES = ("anchored", "rolling")
 FEWEST_MOMENTS = 2  # in a test stretch: one return has no Sharpe ratio
-MOST_SPLITS = 100_000
+MOST_SPLITS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
