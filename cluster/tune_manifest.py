@@ -78,7 +78,7 @@ def manifest(study: str, arguments: Sequence[str], shape: ClusterShape) -> str:
             "metadata": _metadata(name, study, shape),
             "spec": _job(study, command, shape),
         },
-        f"The study {study} on a Ray cluster of its own; applied again, it goes on.",
+        f"The study {study} on a Ray cluster of its own; kubectl replace --force goes on with it.",
     )
 
 
