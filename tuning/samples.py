@@ -51,7 +51,7 @@ def collect(
     votes = agent.apply(bars)
     outcomes = labels(bars, horizon)
     usable = (votes[:, REASON] == Reason.NO_MODEL) & (outcomes != NO_LABEL)
-    end = _label_end(bars, horizon)
+    end = label_end(bars, horizon)
     return Samples(
         np.ascontiguousarray(votes[usable, OUT_FIXED : OUT_FIXED + features]),
         outcomes[usable],
@@ -60,7 +60,7 @@ def collect(
     )
 
 
-def _label_end(bars: Bars, horizon: int) -> NDArray[np.int64]:
+def label_end(bars: Bars, horizon: int) -> NDArray[np.int64]:
     """ts of the symbol's bar ``horizon`` bars later, the maximum of int64 where there is none."""
     end = np.full(len(bars), np.iinfo(np.int64).max)
     for symbol in np.unique(bars["symbol"]):
