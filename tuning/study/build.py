@@ -31,9 +31,11 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     until: int | None = None  # exclusive
     locked_share: float = LOCKED_SHARE  # of the moments, at the end
     scheme: str = "anchored"  # of SCHEMES
-    folds: int = 5
+    folds: int = 5  # groups for kfold and cpcv
     first_test_share: float = 0.5  # walk-forward: of the moments, before the first test
     gap: int = 0  # walk-forward: moments between the last training label and the test
+    embargo: int = 0  # kfold, cpcv: moments after a test that do not teach
+    tests: int = 2  # cpcv: groups tested at a time
     horizon: int = HORIZON  # bars
     warm_up: int = WARM_UP  # moments before a test stretch
     scope: str | None = None  # solo or committee; by default agents alone
@@ -70,6 +72,9 @@ def build(spec: StudySpec, feed: Feed) -> AnyEvaluator:
         asked.folds,
         first_test_share=asked.first_test_share,
         gap=asked.gap,
+        embargo=asked.embargo,
+        tests=asked.tests,
+        horizon=asked.horizon,
     )
     return _evaluator(spec, asked, dataset, folds, locked=False)
 
