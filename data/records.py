@@ -22,6 +22,7 @@ _packed = msgspec.msgpack.Encoder(order="deterministic").encode
 
 __all__ = [
     "Decision",
+    "ModelSet",
     "RoundAborted",
     "RoundInput",
     "RoundOutput",
@@ -33,6 +34,13 @@ __all__ = [
     "output_decoder",
     "rows_to_bars",
 ]
+
+
+class ModelSet(msgspec.Struct, frozen=True, kw_only=True):
+    """Models that come in force at a moment; an agent that is not named keeps its own."""
+
+    since: int  # ns UTC; none of them knows a bar at or after it
+    models: dict[str, str]  # agent -> model id
 
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +72,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     vote_deadline_s: float
     approval_ttl_s: float
     fingerprint: dict[str, str]
+    schedule: list[ModelSet] = []  # ascending in since; see data.models_in_force
 
 
 class RoundInput(msgspec.Struct, frozen=True, kw_only=True):
