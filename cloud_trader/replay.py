@@ -28,6 +28,7 @@ from cloud_trader.difference import Difference, check_payload, compare
 from cloud_trader.operations_log import OperationsLog
 from cloud_trader.replay_account import AccountCounts, Moment, ReplayAccount
 from data.journal import OPERATIONS, Record, account_chain, cell_chain, read_chain
+from data.model_changes import model_with_params
 from data.records import (
     RoundInput,
     RoundOutput,
@@ -37,6 +38,7 @@ from data.records import (
     output_decoder,
 )
 from data.sessions import load_model
+from serve_apps.model_changes import ModelChanges
 from serve_apps.session_state import SessionState
 
 _ABSENT = (int(Status.LATE), int(Status.FAILED))
@@ -96,11 +98,14 @@ def replay_session(
     still runs has open is left alone.
     """
     operations = OperationsLog(config.cell, config.account)
+    models = ModelChanges(config, AGENTS, lambda name: model_with_params(connection, name))
     for record in read_chain(connection, OPERATIONS):
         operations.add(record)
+        models.take([record], record.seq)
     chain = iter(list(read_chain(connection, account_chain(config.account))))
     account = ReplayAccount(config, operations, exact)
-    replay = _Replay(config, account, exact, lambda name: load_model(connection, name))
+    committee = Committee(AGENTS, lambda name: load_model(connection, name))
+    replay = _Replay(config, account, exact, committee, models)
     records = [r for r in read_chain(connection, cell_chain(config.cell))
                if r.session_id == config.session_id]  # fmt: skip
     for record in records:
@@ -114,13 +119,19 @@ class _Replay:
     """The rounds of one session, in the order of the log."""
 
     def __init__(
-        self, config: SessionConfig, account: ReplayAccount, exact: bool, models: Models
+        self,
+        config: SessionConfig,
+        account: ReplayAccount,
+        exact: bool,
+        committee: Committee,
+        models: ModelChanges,
     ) -> None:
         self._config = config
         self._account = account
         self._exact = exact
         self._state = SessionState(config, AGENTS)
-        self._committee = Committee(AGENTS, models)
+        self._committee = committee
+        self._models = models
         self._rules = Rules(config)
         self._steps = {spec.name: step_hash(spec) for spec in AGENTS}
         self._given: RoundInput | None = None
@@ -149,7 +160,8 @@ class _Replay:
         if self._exact:
             check_payload(where, record.payload, given)
         bars = given.rows()
-        compare(f"{where}, models", given.models, self._state.models_for(bars), exact=True)
+        models = self._models.models(int(bars["ts"].min()), record.seen_of(OPERATIONS))
+        compare(f"{where}, models", given.models, models, exact=True)
         compare(f"{where}, ts", given.ts, int(bars["ts"].max()), exact=True)
         if self._config.mode == "historical":
             compare(f"{where}, clock_ns", given.clock_ns, given.ts, exact=True)

@@ -17,6 +17,7 @@ from psycopg.pq import TransactionStatus
 
 from actors.checks import TradingState
 from actors.limits import RiskLimits, recorded_limits
+from actors.registry import AGENTS
 from cloud_trader.account_records import DECISION, ORDER, OrderEntry
 from cloud_trader.book_check import BookCheck
 from cloud_trader.operations_log import OperationsLog
@@ -32,6 +33,7 @@ from data.journal import (
     cell_chain,
     read_chain,
 )
+from data.model_changes import model_with_params
 from data.records import (
     Decision,
     RoundOutput,
@@ -40,6 +42,7 @@ from data.records import (
     output_decoder,
 )
 from data.sessions import load_model
+from serve_apps.model_changes import ModelChanges, model_names
 
 
 @dataclass
@@ -51,6 +54,7 @@ class Findings:
     orders: int = 0
     fills: int = 0
     refused: list[str] = field(default_factory=list)
+    refused_changes: list[str] = field(default_factory=list)  # of models: flawed, never in force
     # chain -> its highest number that any record of another chain had seen, and which record
     seen: dict[str, tuple[int, str]] = field(default_factory=dict)
 
@@ -68,11 +72,14 @@ def verify_session(connection: psycopg.Connection, config: SessionConfig) -> Fin
 def _verify(connection: psycopg.Connection, config: SessionConfig) -> Findings:
     findings = Findings()
     operations = OperationsLog(config.cell, config.account)
+    models = ModelChanges(config, AGENTS, lambda name: model_with_params(connection, name))
     for record in _chain(connection, OPERATIONS, findings):
         operations.add(record)
-    for name in config.models.values():
+        models.take([record], record.seq)
+    for name in model_names(config):
         _check_model(connection, name)
-    decisions = _check_rounds(connection, config, findings)
+    findings.refused_changes = [f"operation {seq}: {why}" for seq, why in models.refused]
+    decisions = _check_rounds(connection, config, models, findings)
     _check_approvals(connection, config, decisions)
     limits = recorded_limits(config.limits)
     books = BookCheck(config)
@@ -128,7 +135,10 @@ def _check_model(connection: psycopg.Connection, name: str) -> None:
 
 
 def _check_rounds(
-    connection: psycopg.Connection, config: SessionConfig, findings: Findings
+    connection: psycopg.Connection,
+    config: SessionConfig,
+    models: ModelChanges,
+    findings: Findings,
 ) -> dict[tuple[str, int], tuple[Decision, RoundOutput]]:
     """Inputs and outputs alternate; the round tables and identities point at them."""
     inputs = _table(connection, "round_input", "seq", config)
@@ -149,6 +159,8 @@ def _check_rounds(
             open_round = last = given.round
             number = given.round
             bars = given.rows()
+            wanted = models.models(int(bars["ts"].min()), record.seen_of(OPERATIONS))
+            require(given.models == wanted, where, f"its models are not those in force: {wanted}")
             for i, (ts, symbol) in enumerate(
                 zip(bars["ts"].tolist(), bars["symbol"].tolist(), strict=True)
             ):

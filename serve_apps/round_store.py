@@ -12,6 +12,8 @@ from typing import Any
 
 import psycopg
 
+from actors.contract import Floats
+from actors.gate import Judged
 from data.journal import (
     APPEND_CTE,
     OPERATIONS,
@@ -19,9 +21,16 @@ from data.journal import (
     Record,
     cell_chain,
     head,
+    read_chain,
     read_record,
 )
-from data.records import RoundInput, SessionConfig
+from data.model_changes import (
+    StoredModel,
+    model_with_params,
+    newest_operation,
+    stored_models,
+)
+from data.records import RoundInput, SessionConfig, output_decoder
 from data.sessions import UnknownSession, parse_session
 from data.store import connect
 from serve_apps.requests import Asked
@@ -61,6 +70,19 @@ class StoredOutput:
     kind: str
     record: Record
 
+    def judged(self) -> Judged:
+        """What the gate answered, or would have; the record is an output."""
+        output, record = output_decoder.decode(self.record.payload), self.record
+        return Judged(
+            output.epoch,
+            output.clock_ns,
+            output.votes_digest(),
+            output.table,
+            record.seq,
+            record.hash,
+            record.seen_of(OPERATIONS),
+        )
+
 
 class RoundStore:
     """One connection; opened again after an error, never retries a write by itself."""
@@ -89,9 +111,15 @@ class RoundStore:
         """The last record of the cell's chain."""
         return head(self.connection(), self._chain)
 
-    def operations_seq(self) -> int:
-        """The last number of the operations chain."""
-        return head(self.connection(), OPERATIONS).seq
+    def operations(self, after: int) -> tuple[int, list[Record]]:
+        """The operations chain's last number, and its records after number ``after``.
+
+        One look at an index while there is nothing new.
+        """
+        last = newest_operation(self.connection(), after)
+        if last == after:
+            return last, []
+        return last, list(read_chain(self.connection(), OPERATIONS, after, last))
 
     def session(self, session_id: str) -> tuple[SessionConfig, bool]:
         """A session and whether it has ended; UnknownSession when there is none."""
@@ -104,13 +132,13 @@ class RoundStore:
             raise UnknownSession(session_id)
         return parse_session(bytes(rows[0][0])), bool(rows[0][1])
 
-    def models_trained_until(self, names: list[str]) -> tuple[int, int]:
-        """(how many of the models are stored, the latest moment that any was trained on)."""
-        rows = self._rows(
-            "SELECT count(*), coalesce(max(trained_until), 0) FROM model WHERE model_id = ANY(%s)",
-            (names,),
-        )
-        return int(rows[0][0]), int(rows[0][1])
+    def stored_models(self, names: list[str]) -> dict[str, StoredModel]:
+        """What the rows of those models say that are stored."""
+        return stored_models(self.connection(), names)
+
+    def model(self, name: str) -> tuple[StoredModel, Floats]:
+        """A model's row and params; LookupError when absent, ValueError when altered."""
+        return model_with_params(self.connection(), name)
 
     def commit_input(
         self, record: Record, config: SessionConfig, given: RoundInput, asked: Sequence[Asked]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -30,9 +31,9 @@ from data.records import (
     SessionConfig,
     encode,
     input_decoder,
-    output_decoder,
 )
 from data.round_log import LoggedRound
+from serve_apps.model_changes import ModelChanges, check_models, model_names
 from serve_apps.requests import Asked
 from serve_apps.round_ports import (
     Agents,
@@ -48,6 +49,7 @@ from serve_apps.session_state import SessionState, rebuild
 from serve_apps.wire import Refused
 
 log = structlog.get_logger("coordinator")
+T = TypeVar("T")
 
 PAUSE_S = 0.1
 GATE_TRIES = 3  # of a round on which the gate breaks
@@ -106,14 +108,13 @@ class Rounds:
         self._news = NoNews() if news is None else news
         self._number = 0
         self._head = Head(0, b"")
-        self._operations = 0
+        self._models: ModelChanges | None = None  # of the session in ``state``
 
     # -- sessions ---------------------------------------------------------------------------
 
     def start(self) -> None:
         """Reads the log: the last session's state, and the round that a crash left open."""
         last = self._log.last_round()
-        self._operations = self._store.operations_seq()
         if last is not None:
             self._number, session_id = last
             _, ended = self._store.session(session_id)
@@ -124,7 +125,7 @@ class Rounds:
 
     def _resume(self, session_id: str) -> None:
         config, _ = self._store.session(session_id)
-        self._check_models(config)
+        self._models = self._models_of(config)
         self.state, open_round = self._rebuilt(config)
         if open_round is not None:
             self._finish(self.state, open_round)
@@ -143,11 +144,11 @@ class Rounds:
         if ended:
             detail = f"session {session_id} has ended"
             raise Refused(409, "Session ended", detail, code="session_ended")
-        self._check_models(config)
+        models = self._models_of(config)
         state, open_round = self._rebuilt(config)
         if open_round is not None:
             raise Refused(503, "Busy", "the session has an open round", RETRY_AFTER_S, "busy")
-        self.state = state
+        self.state, self._models = state, models
         return state
 
     def _rebuilt(self, config: SessionConfig) -> tuple[SessionState, LoggedRound | None]:
@@ -156,15 +157,18 @@ class Rounds:
 
         return rebuild(config, self._specs, rounds, self._log.memory(config.session_id))
 
-    def _check_models(self, config: SessionConfig) -> None:
-        names = list(config.models.values())
-        stored, trained_until = self._store.models_trained_until(names)
-        if stored != len(set(names)):
-            detail = "a model of the session is not in the database"
-            raise Refused(409, "Model missing", detail, code="model_missing")
-        if trained_until > config.models_from:
-            detail = "a model was trained on bars after it comes in force"
-            raise Refused(409, "Look-ahead", detail, code="look_ahead")
+    def _models_of(self, config: SessionConfig) -> ModelChanges:
+        """The session's models with all changes up to now; Refused when it must not have them."""
+        check_models(config, self._store.stored_models(model_names(config)))
+        models = ModelChanges(config, self._specs, self._store.model)
+        self._take_changes(models)
+        return models
+
+    def _take_changes(self, models: ModelChanges) -> None:
+        last, records = self._store.operations(models.seq)
+        if last > models.seq:
+            for seq, why in models.take(records, last):
+                log.warning("change of a model refused", operation=seq, why=why)
 
     def _finish(self, state: SessionState, open_round: LoggedRound) -> None:
         """Completes the round that has an input but no output, or closes it as aborted."""
@@ -180,7 +184,7 @@ class Rounds:
             return
         why = f"left open for {age_s:.0f} s by a crash" + ("" if same else ", agents changed since")
         body = RoundAborted(session_id=given.session_id, cell=self.cell, round=given.round, why=why)
-        record = self._record("aborted", head, given, encode(body))
+        record = self._record("aborted", head, given.session_id, given.ts, encode(body))
         self._store.commit_aborted(record, given.round)
         state.skip(given)
         log.warning("round aborted", round=given.round, why=why)
@@ -193,15 +197,16 @@ class Rounds:
         psycopg.errors.UniqueViolation when an identity is known already: nothing was written.
         Fenced when another coordinator writes the log.
         """
-        state = self.state
-        if state is None:
+        state, models = self.state, self._models
+        if state is None or models is None:
             raise Refused(503, "Not ready", "no session is loaded", RETRY_AFTER_S, "not_ready")
         stages = Stages()
+        self._patiently(lambda: self._take_changes(models))
         bars, rows = merge([request.bars for request in asked])
         news = self._news.take(state.config.session_id, NEWS_A_ROUND)
-        given = self._input(state, asked, bars, news)
+        given = self._input(state, models, asked, bars, news)
         payload = encode(given)
-        record = self._record("input", self._head, given, payload)
+        record = self._record("input", self._head, given.session_id, given.ts, payload)
         try:
             self._commit(record, state.config, given, asked)
         except psycopg.errors.UniqueViolation:
@@ -214,7 +219,12 @@ class Rounds:
         return output, rows, stages
 
     def _input(
-        self, state: SessionState, asked: Sequence[Asked], bars: Bars, news: Sequence[News]
+        self,
+        state: SessionState,
+        models: ModelChanges,
+        asked: Sequence[Asked],
+        bars: Bars,
+        news: Sequence[News],
     ) -> RoundInput:
         newest = int(bars["ts"].max())
         historical = state.config.mode == "historical"
@@ -227,21 +237,23 @@ class Rounds:
             requests=[request.request_id for request in asked],
             bars=bars.tobytes(),
             news=list(news),
-            models=state.models_for(bars),
+            models=models.models(int(bars["ts"].min())),
             locked=sorted({symbol for request in asked for symbol in request.locked}),
             versions=self._agents.versions(),
         )
 
-    def _record(self, kind: str, after: Head, given: RoundInput, payload: bytes) -> Record:
+    def _record(self, kind: str, after: Head, session_id: str, ts: int, payload: bytes) -> Record:
+        """The next one; it has seen the operations up to which changes of models were taken."""
+        operations = 0 if self._models is None else self._models.seq
         return next_record(
             after,
             chain=cell_chain(self.cell),
             kind=kind,
-            session_id=given.session_id,
-            ts=given.ts,
+            session_id=session_id,
+            ts=ts,
             written_ns=self._clock_ns(),
             payload=payload,
-            seen={OPERATIONS: self._operations},
+            seen={OPERATIONS: operations},
         )
 
     def _commit(
@@ -274,9 +286,13 @@ class Rounds:
                 raise Fenced("another coordinator writes this cell")
 
     def _read_head(self) -> Head:
+        return self._patiently(self._store.head)
+
+    def _patiently(self, read: Callable[[], T]) -> T:
+        """What ``read`` gives, however long the journal cannot be read."""
         while True:
             try:
-                return self._store.head()
+                return read()
             except LOST as error:
                 self._store.close()
                 self._wait(f"the journal cannot be read: {type(error).__name__}")
@@ -304,7 +320,6 @@ class Rounds:
         if judged.votes != pooled.votes_digest():
             raise Fenced(f"round {given.round} was judged with other votes")
         self._head = Head(judged.seq, judged.hash)
-        self._operations = max(self._operations, judged.operations_seq)
         stages.passed("gate")
         return msgspec.structs.replace(
             clocked, epoch=judged.epoch, clock_ns=judged.clock_ns, table=judged.table
@@ -347,16 +362,7 @@ class Rounds:
             session_id=pooled.session_id, cell=self.cell, round=pooled.round, why=why
         )
         ts = int(pooled.arrays().table["ts"].max())
-        record = next_record(
-            head,
-            chain=cell_chain(self.cell),
-            kind="aborted",
-            session_id=pooled.session_id,
-            ts=ts,
-            written_ns=self._clock_ns(),
-            payload=encode(body),
-            seen={OPERATIONS: self._operations},
-        )
+        record = self._record("aborted", head, pooled.session_id, ts, encode(body))
         self._store.commit_aborted(record, pooled.round)
         raise Fenced(f"round {pooled.round} was aborted: {why}")
 
@@ -373,18 +379,7 @@ class Rounds:
             return None
         if stored.kind != "output":
             raise Fenced(f"round {number} was closed by another coordinator")
-        output = output_decoder.decode(stored.record.payload)
-        record = stored.record
-        seen = record.seen_of(OPERATIONS)
-        return Judged(
-            output.epoch,
-            output.clock_ns,
-            output.votes_digest(),
-            output.table,
-            record.seq,
-            record.hash,
-            seen,
-        )
+        return stored.judged()
 
 
 def merge(parts: Sequence[Bars]) -> tuple[Bars, list[np.ndarray]]:

@@ -81,11 +81,6 @@ class SessionState:
         self.versions: dict[str, str] = {}  # agent -> hash of its step, as last seen
         self._newcomers = False  # whether the session ever had one: spares every other the look
 
-    def models_for(self, bars: Bars) -> dict[str, str]:
-        """The models in force for a round: none before the moment the session declares."""
-        in_force = int(bars["ts"].min()) >= self.config.models_from
-        return dict(self.config.models) if in_force else {}
-
     def pool_votes(
         self,
         given: RoundInput,

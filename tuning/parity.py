@@ -17,7 +17,7 @@ import numpy as np
 import psycopg
 
 from actors.checks import Code
-from actors.contract import OUT_FIXED
+from actors.contract import OUT_FIXED, Floats
 from actors.costs import CostModel
 from actors.limits import recorded_limits
 from actors.pool_state import PoolParams
@@ -105,11 +105,13 @@ def check_parity(connection: psycopg.Connection, config: SessionConfig) -> Count
 def session_backtest(
     connection: psycopg.Connection, config: SessionConfig, inputs: list[RoundInput]
 ) -> Result:
-    """The backtest of what a session was given."""
-    models = {agent: load_model(connection, name) for agent, name in config.models.items()}
+    """The backtest of what a session was given, its models as its rounds name them.
+
+    That those are the right ones is for replay and verification to say.
+    """
     params = BacktestParams(
         symbols=tuple(config.symbols),
-        models=[(config.models_from, models)],
+        models=_model_sets(connection, inputs),
         first_traded=config.first_traded,
         pool=PoolParams(**config.pool),
         sizing=SizingParams(**config.sizing),
@@ -121,6 +123,23 @@ def session_backtest(
     )
     bars = np.concatenate([given.rows() for given in inputs])
     return backtest(bars, params, recorded_limits(config.limits), CostModel(**config.costs))
+
+
+def _model_sets(
+    connection: psycopg.Connection, inputs: Iterable[RoundInput]
+) -> list[tuple[int, dict[str, Floats]]]:
+    """(ts of the first round, params) of each stretch of rounds that name the same models."""
+    params: dict[str, Floats] = {}
+    sets: list[tuple[int, dict[str, Floats]]] = []
+    before: dict[str, str] = {}
+    for given in inputs:
+        if given.models != before:
+            for name in given.models.values():
+                if name not in params:
+                    params[name] = load_model(connection, name)
+            sets.append((given.ts, {a: params[name] for a, name in given.models.items()}))
+            before = given.models
+    return sets
 
 
 def _recorded(connection: psycopg.Connection, config: SessionConfig) -> Recorded:
