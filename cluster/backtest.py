@@ -28,6 +28,7 @@ from cluster.plan import (
     OPENING_CASH,
     WARM_UP_DATES,
     Plan,
+    fit_plan,
     plan_session,
 )
 from cluster.settings import load_cluster
@@ -37,7 +38,6 @@ from data.feed import Feed
 from data.jit_cache import FLOORS
 from data.money import to_micro
 from tuning.backtesting import BacktestParams, backtest
-from tuning.fit_models import fit_models
 
 if TYPE_CHECKING:
     from tuning.backtest_result import Result
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 NS_PER_MS = 1_000_000
 SESSION_NS = 23_400_000_000_000  # 6.5 hours
 TRADING_DAYS_AT_MOST = 300
+FITS_AT_A_TIME = 2
 # A report reads every vote of every decision; above this its arrays would not fit a small machine.
 MOST_REPORTED = 3_000_000
 
@@ -61,6 +62,7 @@ class BacktestOptions:
     latency: str = "1"
     without: tuple[str, ...] = ()
     seed: int = 0
+    retrain_months: int | None = None  # 0 never; None goes by the data's clock
     report: bool = True
     as_json: bool = False
 
@@ -88,6 +90,7 @@ def run_backtest(options: BacktestOptions) -> int:
         options.seed,
         home.path / "lake",
         options.warm_up,
+        options.retrain_months,
     )
     bars = plan.feed.bars
     if options.report and len(bars) > MOST_REPORTED:
@@ -96,11 +99,11 @@ def run_backtest(options: BacktestOptions) -> int:
             " --from/--to, or give --no-report"
         )
     timings.load = time.monotonic() - began
-    models = fit_models(plan.fit_bars, HORIZON, plan.seed)
+    models = fit_plan(plan, FITS_AT_A_TIME)
     timings.fit = time.monotonic() - began - timings.load
     params = BacktestParams(
         symbols=plan.feed.symbols,
-        models=[(plan.models_from, models)],
+        models=models.sets(plan.models_from),
         first_traded=plan.first_traded,
         sizing=SizingParams(
             horizon=HORIZON,
@@ -173,7 +176,9 @@ def _name(options: BacktestOptions, plan: Plan) -> str:
         feed.symbols,
         plan.first_traded,
         plan.limits.model_dump_json(),
-        hashlib.sha256(plan.fit_bars.tobytes()).hexdigest(),
+        hashlib.sha256(plan.history.tobytes()).hexdigest(),
+        plan.models_from,
+        plan.retrained_at,
         code_hash(ROOT, FLOORS[:-1]),
     )
     return "b" + hashlib.sha256(repr(parts).encode()).hexdigest()[:12]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -24,8 +24,10 @@ from data.bars import Bars
 from data.errors import InputError
 from data.feed import Feed, open_feed
 from data.money import to_micro
-from data.records import SessionConfig
+from data.records import ModelSet, SessionConfig
 from data.sessions import save_model, save_session
+from tuning.fit_models import fit_models
+from tuning.model_schedule import months_between, retrained, retraining_moments
 
 WARM_UP_DATES = 500  # of the data's dates, whatever symbols trade
 HORIZON = 5
@@ -42,10 +44,16 @@ DAY_NS = 86_400_000_000_000
 
 @dataclass(frozen=True)
 class Plan:
-    """A session's data before its models are fitted. ``fit_bars`` are the warm-up's bars alone."""
+    """A session's data before its models are fitted.
+
+    ``fit_bars`` are the warm-up's bars alone, ``history`` all bars up to the session's last: both
+    of every symbol of the data, whichever trade.
+    """
 
     feed: Feed
     fit_bars: Bars
+    history: Bars
+    retrained_at: tuple[int, ...]  # ns UTC: the predictor is trained again on the bars before
     models_from: int
     first_traded: int
     limits: RiskLimits
@@ -60,11 +68,14 @@ def plan_session(
     seed: int,
     lake: Path = Path("lake"),
     warm_up: int = WARM_UP_DATES,
+    retrain_months: int | None = None,
 ) -> Plan:
     """Reads and checks everything that a person may have got wrong; InputError names it.
 
     ``first`` and ``last`` are ISO dates: the first traded and the last date, both included.
     ``source``: as in ``data.feed.open_feed``. ``warm_up`` counts the data's moments.
+    ``retrain_months``: from one training of the predictor to the next, 0 for never; None goes by
+    the data's clock.
     """
     limits = load_limits()
     starts = _date(first, "--from")
@@ -98,25 +109,54 @@ def plan_session(
         quarantined_at=tuple(moment for moment in chosen.quarantined_at if moment[0] <= latest),
         content_hash=hashlib.sha256(bars.tobytes()).hexdigest(),
     )
-    fit_bars = everything.bars[everything.bars["ts"] < models_from]
-    return Plan(feed, fit_bars, models_from, first_traded, limits, seed)
+    history = everything.bars[everything.bars["ts"] <= latest]
+    fit_bars = history[history["ts"] < models_from]
+    months = months_between(feed.bars_per_year) if retrain_months is None else retrain_months
+    retrained_at = tuple(retraining_moments(models_from, latest, months))
+    return Plan(feed, fit_bars, history, retrained_at, models_from, first_traded, limits, seed)
+
+
+@dataclass(frozen=True)
+class FittedModels:
+    """What a plan's bars gave: the warm-up's models, and those that replace them later."""
+
+    warm_up: dict[str, Floats]
+    schedule: list[tuple[int, dict[str, Floats]]] = field(default_factory=list)
+
+    def sets(self, models_from: int) -> list[tuple[int, dict[str, Floats]]]:
+        """(moment from which it is in force, all models) of each set, as a backtest takes them."""
+        sets = [(models_from, self.warm_up)]
+        for since, models in self.schedule:
+            sets.append((since, {**sets[-1][1], **models}))
+        return sets
+
+
+def fit_plan(plan: Plan, workers: int = 1) -> FittedModels:
+    """All models of a session over the plan's bars, none of which knows a bar of its own time."""
+    warm_up = fit_models(plan.fit_bars, HORIZON, plan.seed)
+    again = retrained(plan.history, plan.retrained_at, HORIZON, plan.seed, workers)
+    return FittedModels(warm_up, again)
 
 
 def save_models(
-    connection: psycopg.Connection, plan: Plan, models: dict[str, Floats]
+    connection: psycopg.Connection, trained_until: int, models: dict[str, Floats]
 ) -> dict[str, str]:
-    """Stores the fitted models; their names by agent."""
+    """Stores fitted models; their names by agent."""
     return {
-        agent: save_model(connection, agent, HORIZON, plan.models_from, params)
+        agent: save_model(connection, agent, HORIZON, trained_until, params)
         for agent, params in models.items()
     }
 
 
 def record_session(
-    connection: psycopg.Connection, plan: Plan, models: dict[str, Floats], now: datetime
+    connection: psycopg.Connection, plan: Plan, fitted: FittedModels, now: datetime
 ) -> SessionConfig:
     """Stores the models and the session; returns what was recorded."""
-    names = save_models(connection, plan, models)
+    names = save_models(connection, plan.models_from, fitted.warm_up)
+    schedule = [
+        ModelSet(since=since, models=save_models(connection, since, models))
+        for since, models in fitted.schedule
+    ]
     config = session_config(plan.feed, names, plan.limits, now, "historical")
     config = msgspec.structs.replace(
         config,
@@ -126,6 +166,7 @@ def record_session(
         data_hash=plan.feed.content_hash,
         rounds=len(np.unique(plan.feed.bars["ts"])),
         seed=plan.seed,
+        schedule=schedule,
     )
     save_session(connection, config)
     return config

@@ -19,7 +19,7 @@ from cluster.bring_up import LocalCluster, open_home
 from cluster.home import Home
 from cluster.live_source import LiveSource
 from cluster.live_view import LiveView
-from cluster.plan import HORIZON, Plan, plan_session, record_session
+from cluster.plan import Plan, fit_plan, plan_session, record_session
 from cluster.processes import ServiceError, last_lines
 from cluster.settings import ClusterSettings, TradingMode, load, load_cluster, require_paper
 from cluster.stopping import stoppable
@@ -28,7 +28,6 @@ from cluster.trader_process import TraderRequest
 from data.records import SessionConfig
 from data.store import connect
 from tuning.analysis import analyse
-from tuning.fit_models import fit_models
 from tuning.journal_reader import read_session
 from tuning.report import report_json, write_report
 from tuning.session_result import SessionResult
@@ -48,6 +47,7 @@ class RunOptions:
     seed: int = 0
     as_json: bool = False
     data: str | None = None
+    retrain_months: int | None = None  # 0 never; None goes by the data's clock
 
 
 def run(options: RunOptions) -> int:
@@ -57,7 +57,13 @@ def run(options: RunOptions) -> int:
     require_paper(load(TradingMode))
     lake = Home(settings.home).path / "lake"
     plan = plan_session(
-        options.first, options.last, options.symbols, options.data, options.seed, lake
+        options.first,
+        options.last,
+        options.symbols,
+        options.data,
+        options.seed,
+        lake,
+        retrain_months=options.retrain_months,
     )
     home = open_home(settings)
     human = Console(stderr=True) if options.as_json else Console()
@@ -105,10 +111,10 @@ def _session(
     began: float,
 ) -> tuple[SessionConfig, SessionResult]:
     with ThreadPoolExecutor(1, "fit") as pool:
-        models = pool.submit(fit_models, plan.fit_bars, HORIZON, plan.seed)
+        models = pool.submit(fit_plan, plan)
         database = cluster.start_services()
         cluster.start_ray()
-        view.show(source.phase("fitting models on the warm-up"))
+        view.show(source.phase("fitting models on the warm-up and on each year's past"))
         fitted = models.result()
     with connect(database.ops, name="sapphire-run") as connection:
         config = record_session(connection, plan, fitted, datetime.now(UTC))

@@ -57,7 +57,11 @@ def fit(bars: Bars, horizon: int, seed: int) -> Floats:
 
     Uses nothing but ``bars``, in (ts, symbol) order; equal bars, horizon and seed give equal bits.
     """
-    samples = training_samples(bars, horizon)
+    return fit_samples(training_samples(bars, horizon), horizon, seed)
+
+
+def fit_samples(samples: Samples, horizon: int, seed: int) -> Floats:
+    """The same from its rows."""
     if not samples.enough:
         return no_params()
     earlier, later = purged_split(samples)
@@ -71,9 +75,12 @@ def fit(bars: Bars, horizon: int, seed: int) -> Floats:
     return np.concatenate([[shrinkage], base_rates(samples.y, horizon), trees])
 
 
-def training_samples(bars: Bars, horizon: int) -> Samples:
-    """Features and outcomes of the bars on which a trained predictor would have voted."""
-    return collect(market_prediction.SPEC, bars, horizon, len(market_prediction.FEATURES))
+def training_samples(bars: Bars, horizon: int, kept: NDArray[np.bool_] | None = None) -> Samples:
+    """Features and outcomes of the bars on which a trained predictor would have voted; of those
+    ``kept`` (n,) alone when given.
+    """
+    spec = market_prediction.SPEC
+    return collect(spec, bars, horizon, len(market_prediction.FEATURES), kept=kept)
 
 
 def purged_split(samples: Samples) -> tuple[Samples, Samples]:

@@ -15,6 +15,7 @@ from tuning.fit_link import CLASSES, fit_link
 from tuning.labels import NO_LABEL, labels
 
 MIN_ROWS = 100
+CHUNK = 100_000  # bars; a long history's votes do not all stand in memory at once
 # Equal thirds are what the flat band of ``actors.outcome`` aims at. If the shares of a two-year
 # period stray from them by 0.05, they are worth .222 / .05^2 = 89 outcomes, 30 a class; twice that,
 # since symbols that move together are counted here as if each told something new.
@@ -39,24 +40,32 @@ class Samples:
 
 
 def collect(
-    spec: AgentSpec, bars: Bars, horizon: int, features: int, settings: Floats | None = None
+    spec: AgentSpec,
+    bars: Bars,
+    horizon: int,
+    features: int,
+    settings: Floats | None = None,
+    kept: NDArray[np.bool_] | None = None,
 ) -> Samples:
     """Rows on which a fitted agent would have voted and whose outcome lies within ``bars``.
 
     The first ``features`` evidence columns are the row; ``settings`` are params that configure
-    the step without being a model. Bars come in (ts, symbol) order.
+    the step without being a model. Bars come in (ts, symbol) order; every one is stepped through,
+    but only those ``kept`` (n,) give a row.
     """
     agent = Agent(spec)
     agent.set_model(no_params() if settings is None else settings)
-    votes = agent.apply(bars)
-    outcomes = labels(bars, horizon)
-    usable = (votes[:, REASON] == Reason.NO_MODEL) & (outcomes != NO_LABEL)
-    end = _label_end(bars, horizon)
+    outcomes, end = labels(bars, horizon), _label_end(bars, horizon)
+    known = outcomes != NO_LABEL if kept is None else kept & (outcomes != NO_LABEL)
+    rows, places = [], []
+    for start in range(0, max(len(bars), 1), CHUNK):
+        votes = agent.apply(bars[start : start + CHUNK])
+        usable = (votes[:, REASON] == Reason.NO_MODEL) & known[start : start + CHUNK]
+        rows.append(votes[usable, OUT_FIXED : OUT_FIXED + features])
+        places.append(start + np.flatnonzero(usable))
+    chosen = np.concatenate(places)
     return Samples(
-        np.ascontiguousarray(votes[usable, OUT_FIXED : OUT_FIXED + features]),
-        outcomes[usable],
-        bars["ts"][usable].astype(np.int64),
-        end[usable],
+        np.concatenate(rows), outcomes[chosen], bars["ts"][chosen].astype(np.int64), end[chosen]
     )
 
 

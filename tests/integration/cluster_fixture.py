@@ -22,12 +22,11 @@ import httpx
 import numpy as np
 import psycopg
 
-from actors.contract import Floats
 from actors.ray_actors import gate_actor_name
 from cluster.bring_up import CELL, Database, LocalCluster
 from cluster.home import Home, Instance
 from cluster.own_token import own_token
-from cluster.plan import HORIZON, Plan, plan_session, record_session
+from cluster.plan import FittedModels, Plan, fit_plan, plan_session, record_session
 from cluster.processes import Process, find_processes, free_ports, last_lines, wait_until
 from cluster.service_session import LEASE_TTL_S, open_service_session
 from cluster.settings import ClusterSettings
@@ -37,7 +36,6 @@ from data.journal import Record, account_chain, read_chain
 from data.records import RoundInput, RoundOutput, SessionConfig, input_decoder, output_decoder
 from data.store import connect
 from data.tokens import Scope
-from tuning.fit_models import fit_models
 
 LAST_DATE = "2002-07-31"
 SYMBOLS = ("AAPL", "IBM", "MSFT")
@@ -92,14 +90,14 @@ class RealCluster:
             }
         )
         self.cluster = LocalCluster(settings, home, lambda phase: None)
-        self.plan: Plan = plan_session(None, LAST_DATE, SYMBOLS, None, 7)
-        self.models: dict[str, Floats] = {}
+        self.plan: Plan = plan_session(None, LAST_DATE, SYMBOLS, None, 7, retrain_months=1)
+        self.models = FittedModels({})
         self._database: Database | None = None
 
     def start(self) -> None:
         """Fits the models beside the bring-up, as ``sapphire run`` does."""
         with ThreadPoolExecutor(1) as pool:
-            models = pool.submit(fit_models, self.plan.fit_bars, HORIZON, self.plan.seed)
+            models = pool.submit(fit_plan, self.plan)
             self._database = self.cluster.start_services()
             self.cluster.start_ray()
             self.models = models.result()
@@ -150,7 +148,7 @@ class RealCluster:
             config = open_service_session(
                 connection,
                 symbols,
-                self.models,
+                self.models.warm_up,
                 self.plan.models_from,
                 self.plan.limits,
                 datetime.now(UTC),
