@@ -30,17 +30,18 @@ def resource_name(study: str, prefix: str = "tune", longest: int = LONGEST_JOB) 
 def study_command(study: str, arguments: Sequence[str], storage: str = "") -> list[str]:
     """``sapphire tune run`` in words: begins the study, or goes on where an earlier try stopped.
 
-    ``arguments`` are further options of ``tune run``; InputError for one that no shell line holds.
+    It runs inside a Ray job, where ``auto`` is the cluster of the job. ``arguments`` are further options of ``tune run``; InputError for one that no shell line holds.
     """
     where = ["--storage", storage] if storage else []
     words = [*_checked(arguments), *where]
-    return ["sapphire", "tune", "run", check_name(study), "--resume-if-exists", *words]
+    lead = ["sapphire", "tune", "run", check_name(study), "--resume-if-exists"]
+    return [*lead, "--address", "auto", *words]
 
 
 def retune_command(arguments: Sequence[str], storage: str = "") -> list[str]:
     """``sapphire tune retune`` in words: tunes on new data and proposes."""
     where = ["--storage", storage] if storage else []
-    return ["sapphire", "tune", "retune", *_checked(arguments), *where]
+    return ["sapphire", "tune", "retune", "--address", "auto", *_checked(arguments), *where]
 
 
 def _checked(words: Sequence[str]) -> list[str]:

@@ -109,7 +109,7 @@ def test_the_entrypoint_goes_on_with_a_study_that_exists_and_keeps_it_in_the_buc
     job = yaml.safe_load(manifest("ema", hostile, SHAPE))["spec"]
     words = shlex.split(job["entrypoint"])
     assert words == [
-        *("sapphire", "tune", "run", "ema", "--resume-if-exists"),
+        *("sapphire", "tune", "run", "ema", "--resume-if-exists", "--address", "auto"),
         *hostile,
         *("--storage", "gs://quant-studies/studies"),
     ]
