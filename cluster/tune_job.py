@@ -30,7 +30,8 @@ def resource_name(study: str, prefix: str = "tune", longest: int = LONGEST_JOB) 
 def study_command(study: str, arguments: Sequence[str], storage: str = "") -> list[str]:
     """``sapphire tune run`` in words: begins the study, or goes on where an earlier try stopped.
 
-    It runs inside a Ray job, where ``auto`` is the cluster of the job. ``arguments`` are further options of ``tune run``; InputError for one that no shell line holds.
+    It runs inside a Ray job, where ``auto`` is the cluster of the job. ``arguments`` are further
+    options of ``tune run``; InputError for one that no shell line holds.
     """
     where = ["--storage", storage] if storage else []
     words = [*_checked(arguments), *where]
