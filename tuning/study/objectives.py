@@ -1,13 +1,6 @@
-"""What a study makes as good as it can: one number of a configuration's fold results.
+"""What a study makes large or small: one number from a configuration's test returns.
 
-Returns of all given folds are joined in their order and judged as one record; where folds share
-test stretches (combinatorial cross-validation) a stretch counts as often as it was tested. A figure
-that the record does not define (no trade, no loss, no forecast scored) is nan.
-
-    sharpe, sortino, calmar   annualised, as in tuning.statistics
-    log_growth                mean log return a year
-    drawdown_penalised        log_growth - DRAWDOWN_PENALTY x the deepest fall below the peak
-    brier                     mean Brier loss of the scored forecasts: less is better
+Over several folds the returns are taken one after the other, as one record.
 """
 
 from __future__ import annotations
@@ -21,47 +14,39 @@ from data.errors import InputError
 from tuning.statistics import annualised_sharpe, calmar, max_drawdown, sortino
 from tuning.study.contract import OBJECTIVES, Floats, FoldResult
 
-# A year's growth that a drawdown of the whole account is worth: with 1, a fall of 20 % must earn
-# 0.20 of log growth a year more than staying at its peak would.
-DRAWDOWN_PENALTY = 1.0
+# A year's growth is worth twice the depth of the worst fall on the way.
+DRAWDOWN_PENALTY = 2.0
 
 
-def score(
-    objective: str,
-    results: Sequence[FoldResult],
-    periods_per_year: float,
-    penalty: float = DRAWDOWN_PENALTY,
-) -> float:
-    """The objective's value, nan where it is undefined; InputError for an unknown objective."""
+def score(objective: str, results: Sequence[FoldResult], periods_per_year: float) -> float:
+    """The objective over these folds; nan where it is undefined.
+
+    ``sharpe``, ``sortino`` and ``calmar`` are annualised (tuning.statistics), ``log_growth`` is the
+    annual mean of ln(1 + r), ``drawdown_penalised`` that minus DRAWDOWN_PENALTY times the deepest
+    drawdown as a fraction, ``brier`` the mean Brier score of the pool's scored forecasts.
+    """
     if objective not in OBJECTIVES:
-        raise InputError(f"objective {objective!r}: give one of {', '.join(OBJECTIVES)}")
+        raise InputError(f"no objective is called {objective!r}: choose {', '.join(OBJECTIVES)}")
     if objective == "brier":
         count = sum(result.brier_count for result in results)
         total = math.fsum(result.brier_sum for result in results)
         return total / count if count else math.nan
-    returns = _joined(results)
+    returns = joined(results)
+    if not len(returns) or not np.isfinite(returns).all() or (returns <= -1.0).any():
+        return math.nan
     if objective == "sharpe":
         return annualised_sharpe(returns, periods_per_year)
     if objective == "sortino":
         return sortino(returns, periods_per_year)
     if objective == "calmar":
         return calmar(returns, periods_per_year)
-    growth = log_growth(returns, periods_per_year)
+    growth = float(np.log1p(returns).mean()) * periods_per_year
     if objective == "log_growth":
         return growth
-    return growth + penalty * max_drawdown(returns)
+    return growth + DRAWDOWN_PENALTY * max_drawdown(returns)
 
 
-def log_growth(returns: Floats, periods_per_year: float) -> float:
-    """Mean of ln(1 + r) times the periods in a year; -inf after a total loss, nan without any."""
-    if not len(returns):
-        return math.nan
-    if float(returns.min()) <= -1.0:
-        return -math.inf
-    return float(np.log1p(returns).mean()) * periods_per_year
-
-
-def _joined(results: Sequence[FoldResult]) -> Floats:
-    if not results:
-        return np.zeros(0)
-    return np.concatenate([result.returns for result in results])
+def joined(results: Sequence[FoldResult]) -> Floats:
+    """The folds' returns one after the other, (t,)."""
+    parts = [np.asarray(result.returns, np.float64) for result in results]
+    return np.concatenate(parts) if parts else np.zeros(0)
