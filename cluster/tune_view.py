@@ -13,7 +13,6 @@ from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
-from tuning.study.view import StudyView
 
 from tuning.champions import HistoryEntry
 from tuning.study.contract import Trial
@@ -23,6 +22,7 @@ from tuning.study.progress import Progress as Pace
 from tuning.study.progress import State
 from tuning.study.rules import PASSED, Reason
 from tuning.study.store import StudyRow
+from tuning.study.view import StudyView
 
 EVERY_S = 0.25
 LINE_EVERY_S = 10.0  # where nobody watches a terminal
@@ -129,14 +129,18 @@ def _figures(view: StudyView) -> Table:
     rows = [
         (
             "trials",
-            (f"{sum(counts.values()):,} ({counts['complete']:,} complete, {counts['pruned']:,}"
-            f" pruned, {counts['failed']:,} failed), worth"
-            f" {found.effective.by_mean_correlation:,.1f} independent ones"),
+            (
+                f"{sum(counts.values()):,} ({counts['complete']:,} complete, {counts['pruned']:,}"
+                f" pruned, {counts['failed']:,} failed), worth"
+                f" {found.effective.by_mean_correlation:,.1f} independent ones"
+            ),
         ),
         (
             "Sharpe ratio",
-            (f"{found.annual_sharpe:.2f} a year [{found.annual_sharpe_low:.2f} .."
-            f" {found.annual_sharpe_high:.2f}] over {found.years:.1f} years out of sample"),
+            (
+                f"{found.annual_sharpe:.2f} a year [{found.annual_sharpe_low:.2f} .."
+                f" {found.annual_sharpe_high:.2f}] over {found.years:.1f} years out of sample"
+            ),
         ),
         ("deflated Sharpe", f"{found.deflated.probability:.3f}"),
         ("overfitting (PBO)", f"{found.pbo:.2f}"),
