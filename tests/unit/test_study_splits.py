@@ -38,6 +38,24 @@ def test_paths_of_the_book():
     assert (path_splits(6, 2)[4] + 1).tolist() == [5, 9, 12, 14, 15, 15]
 
 
+def test_splits_of_skfolio():
+    """skfolio 1.12 CombinatorialPurgedCV(6, 2, purged_size=1, embargo_size=1) over 24 rows."""
+    begin = np.arange(24)
+    splits = combinatorial(begin, begin + 1, 6, 2, embargo=1)
+    assert splits[0].train.tolist() == list(range(10, 24))
+    assert splits[2].train.tolist() == [6, 7, 8, 9, 10, *range(18, 24)]
+    assert splits[9].train.tolist() == [*range(7), *range(18, 24)]
+    # Its get_path_ids(): which path each tested group of each split belongs to.
+    ids = [[int((path_splits(6, 2)[:, g] == s.number).argmax()) for g in s.groups] for s in splits]
+    assert ids == [
+        *([p, 0] for p in range(5)),
+        *([p, 1] for p in range(1, 5)),
+        *([p, 2] for p in range(2, 5)),
+        *([p, 3] for p in range(3, 5)),
+        [4, 4],
+    ]
+
+
 def test_purge_and_embargo_by_hand():
     # Labels of 2 ns; rows 4 to 7 are tested and their labels end by 9.
     begin = np.arange(12)
