@@ -11,7 +11,6 @@ from tuning.study.splits import (
     assemble,
     combinatorial,
     path_splits,
-    purged_folds,
     purged_kfold,
     walk_forward,
 )
@@ -111,14 +110,6 @@ def test_without_a_first_share_the_first_fold_teaches_nothing():
     assert folds[1] == Fold(1, ((100, 104),), 104, 108)
 
 
-def test_purged_folds_by_hand():
-    assert purged_folds(MOMENTS, 3, label=2, embargo=1) == [
-        Fold(0, ((107, 114),), 100, 104),
-        Fold(1, ((100, 104), (111, 114)), 104, 108),
-        Fold(2, ((100, 108),), 108, 112),
-    ]
-
-
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -130,9 +121,6 @@ def test_purged_folds_by_hand():
         (lambda: walk_forward(MOMENTS[::-1], 2), "increasing"),
         (lambda: walk_forward(MOMENTS, 0), "give 1 or more"),
         (lambda: walk_forward(MOMENTS, 2, gap=-1), "0 or more"),
-        (lambda: purged_folds(MOMENTS, 2, label=12), "nothing to learn"),
-        (lambda: purged_folds(MOMENTS, 1, label=0), "give 2 or more"),
-        (lambda: purged_folds(MOMENTS, 2, label=-1), "0 or more"),
         (lambda: purged_kfold(MOMENTS, MOMENTS, 7), "too little data: 12 observations for 7"),
         (lambda: purged_kfold(MOMENTS, MOMENTS + 20, 3), r"tests groups \(0,\) has nothing"),
         (lambda: combinatorial(MOMENTS, MOMENTS, 4, 4), "give 1 or more, and fewer"),
