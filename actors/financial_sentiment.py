@@ -22,9 +22,11 @@ import numpy as np
 from actors.contract import OUT_FIXED, REASON, STATUS, AgentSpec, Floats, Reason, Status
 from actors.link import link
 from actors.sentiment import score_text
+from actors.space import Config, Real, Space
 from data.compiled import inline_njit, lean_njit
 
-HALF_LIFE_NS = 86_400e9
+DAY_NS = 86_400e9
+HALF_LIFE_NS = DAY_NS
 PRIOR_MASS = 1.0
 LIVE_MASS = 0.05
 SLOPE = 0.35
@@ -35,6 +37,28 @@ PARAMS_WIDTH = _LINK + 6
 DEFAULTS = np.array(
     [HALF_LIFE_NS, PRIOR_MASS, LIVE_MASS, 0.0, -SLOPE, 0.0, 0.0, 0.0, SLOPE], np.float64
 )
+
+# What a study may search.
+SPACE = Space(
+    {
+        "half_life_days": Real(0.25, 10.0, HALF_LIFE_NS / DAY_NS, log=True),
+        "prior_mass": Real(0.1, 10.0, PRIOR_MASS, log=True),
+        "live_mass": Real(0.01, 0.5, LIVE_MASS, log=True),
+        "slope": Real(0.05, 1.5, SLOPE, log=True),
+    }
+)
+
+
+def pack(config: Config) -> Floats:
+    """The params of a configuration of SPACE; its defaults give DEFAULTS."""
+    params = DEFAULTS.copy()
+    params[_HALF_LIFE] = float(config["half_life_days"]) * DAY_NS
+    params[_PRIOR] = float(config["prior_mass"])
+    params[_LIVE] = float(config["live_mass"])
+    slope = float(config["slope"])
+    params[_LINK + 1], params[_LINK + 5] = -slope, slope
+    return params
+
 
 # The state row. A ts in ns does not fit a float64 exactly: it is kept to 256 ns, in every process
 # the same.

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.space import Integer, Real, Space
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -71,6 +73,18 @@ class PoolParams:
         for name in POOL_PARAMS.names or ():
             row[name] = getattr(self, name)
         return row[0]
+
+
+# What a study may search. ``half_life`` and ``time_to_live`` only matter where votes come late,
+# which never happens in a backtest.
+SPACE = Space(
+    {
+        "mixing": Real(1e-5, 0.1, PoolParams.mixing, log=True),
+        "half_life": Real(0.5, 20.0, PoolParams.half_life, log=True),
+        "time_to_live": Integer(0, 20, PoolParams.time_to_live),
+        "equal_weight_prior": Real(0.05, 0.95, PoolParams.equal_weight_prior),
+    }
+)
 
 
 class PoolArrays(NamedTuple):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 
+from actors.space import Choice, Config, Constraint, Integer, Real, Space, When
 from data.compiled import inline_njit
 from data.features import ema_step, wilder_step
 from data.windows import window_mean_std
@@ -26,6 +27,47 @@ PARAMETER_NAMES = (("fast", "slow"), ("entry", "exit"), ("period", "width"), ("p
 # The rings hold one bar more than the longest look-back, for rules that leave out the last bar.
 MAX_PERIOD = 126
 RING = MAX_PERIOD + 1
+
+
+def _faster(config: Config) -> bool:
+    return float(config["fast"]) < float(config["slow"])
+
+
+def _leaves_sooner(config: Config) -> bool:
+    return float(config["exit"]) <= float(config["entry"])
+
+
+def _of(rule: int) -> When:
+    return When(parameter="rule", equals=RULE_NAMES[rule])
+
+
+# What a study may search: one rule and its own two parameters. RSI and Bollinger name theirs alike,
+# so a configuration carries the rule's name in front: ``rsi_period``.
+SPACE = Space(
+    {
+        "rule": Choice(RULE_NAMES, RULE_NAMES[EMA_CROSS]),
+        "fast": Integer(2, 60, 20, log=True, when=_of(EMA_CROSS)),
+        "slow": Integer(5, MAX_PERIOD, 100, log=True, when=_of(EMA_CROSS)),
+        "entry": Integer(5, MAX_PERIOD, 55, log=True, when=_of(DONCHIAN)),
+        "exit": Integer(2, MAX_PERIOD, 20, log=True, when=_of(DONCHIAN)),
+        "rsi_period": Integer(2, 60, 14, log=True, when=_of(RSI)),
+        "rsi_width": Real(5.0, 50.0, 20.0, log=True, when=_of(RSI)),
+        "bollinger_period": Integer(5, MAX_PERIOD, 20, log=True, when=_of(BOLLINGER)),
+        "bollinger_width": Real(0.5, 4.0, 2.0, log=True, when=_of(BOLLINGER)),
+    },
+    [Constraint("fast < slow", _faster), Constraint("exit <= entry", _leaves_sooner)],
+)
+
+
+def rule_of(config: Config) -> Config:
+    """The rule of a configuration of SPACE, its parameters by the names of PARAMETER_NAMES."""
+    name = str(config["rule"])
+    chosen: Config = {"rule": name}
+    for parameter in PARAMETER_NAMES[RULE_NAMES.index(name)]:
+        own = f"{name}_{parameter}"
+        chosen[parameter] = config[own] if own in config else config[parameter]
+    return chosen
+
 
 # A rule's memory: bars it has seen, and two numbers that mean what the rule wants them to mean.
 SLOT = 3

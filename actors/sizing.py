@@ -27,6 +27,7 @@ import numpy as np
 
 from actors.costs import cost_fraction
 from actors.outcome import FLAT_BAND
+from actors.space import Real, Space
 from data.compiled import lean_njit
 from data.money import INT64_MAX, PPM, floor_ppm
 
@@ -82,6 +83,17 @@ class SizingParams:
                 row[name] = getattr(self, name)
         row["band_ppm"] = round(self.band * PPM)
         return row[0]
+
+
+# What a study may search: the rest is fixed by the session's clock and the operator.
+SPACE = Space(
+    {
+        "kelly_fraction": Real(0.05, 1.0, SizingParams.kelly_fraction, log=True),
+        "vol_target": Real(0.02, 0.40, SizingParams.vol_target, log=True),
+        "band": Real(0.0, 0.10, SizingParams.band),
+        "toxicity_start": Real(0.0, 0.95, SizingParams.toxicity_start),
+    }
+)
 
 
 @lean_njit

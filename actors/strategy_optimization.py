@@ -43,6 +43,8 @@ from actors.rules import (
     rule_signal,
     rule_update,
 )
+from actors.rules import SPACE as RULE_SPACE
+from actors.space import Real, Space
 from data.compiled import inline_njit, lean_njit
 from data.vector_math import EXP_LIMIT, exp4
 from data.windows import mirror_put, ring_place, window_path
@@ -60,6 +62,17 @@ EFFICIENCY_MEAN, EFFICIENCY_DEVIATION = 0.22, 0.16
 LONG_DECAY = 0.5 ** (1.0 / 100.0)
 VOLATILITY_DEVIATION = 0.35
 REGIME_CLIP = 3.0
+
+# What a study may search of one champion: its rule, and the regime it is heard in. A champion that
+# stands alone is heard whatever its tastes are.
+SPACE = Space(
+    {
+        **RULE_SPACE.parameters,
+        "trend_taste": Real(-1.5, 1.5, 0.5),
+        "vol_taste": Real(-1.5, 1.5, -0.25),
+    },
+    RULE_SPACE.constraints,
+)
 
 # The state row: counts and volatilities, the rings (closes, highs, lows), then per slot the rule
 # and parameters it belongs to, followed by the rule's own memory.

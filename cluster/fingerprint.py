@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import platform
 from importlib.metadata import version
-from pathlib import Path
 
+from data.code_hash import ROOT, code_hash
 from data.jit_cache import FLOORS
 
-ROOT = Path(__file__).resolve().parent.parent
+# Reports, tuning and the command line stand above: they decide nothing in a session.
 RECORDING = FLOORS[:4]  # data, actors, serve_apps, cloud_trader
 
 
@@ -20,25 +20,13 @@ def fingerprint() -> dict[str, str]:
     lock = ROOT / "requirements.lock"
     features = binding.get_host_cpu_features().flatten()
     return {
-        "code": code_hash(ROOT),
+        "code": code_hash(ROOT, RECORDING),
         "lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "absent",
         "python": platform.python_version(),
         "numba": f"{version('numba')} llvmlite {version('llvmlite')} numpy {version('numpy')}",
         "cpu": f"{binding.get_host_cpu_name()} {_short_hash(features)}",
         "libm": " ".join(platform.libc_ver()),
     }
-
-
-def code_hash(root: Path, floors: tuple[str, ...] = RECORDING) -> str:
-    """SHA-256 over names and contents of every module that a session's records come from.
-
-    Reports, tuning and the command line stand above: they decide nothing in a session.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(path for floor in floors for path in (root / floor).rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def differing(recorded: dict[str, str], here: dict[str, str]) -> list[str]:

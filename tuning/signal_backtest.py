@@ -14,6 +14,7 @@ import numpy as np
 from actors.costs import CostModel
 from actors.limits import RiskLimits
 from actors.pool_state import Ints
+from actors.space import Config, Constraint, Integer, Space
 from data.bars import Bars
 from data.errors import InputError
 from data.money import MICRO, PPM
@@ -67,6 +68,20 @@ class EmaCross:
             raise InputError("latency: at least 1 bar, and 0 ms or more")
         if self.symbols < 1 or self.opening_micro <= 0 or self.micro_per_tick <= 0:
             raise InputError("a backtest needs a symbol, cash, and a tick that is worth something")
+
+
+def _faster(config: Config) -> bool:
+    return float(config["fast"]) < float(config["slow"])
+
+
+# What a study may search.
+SPACE = Space(
+    {
+        "fast": Integer(2, 60, EmaCross.fast, log=True),
+        "slow": Integer(5, 250, EmaCross.slow, log=True),
+    },
+    [Constraint("fast < slow", _faster)],
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,96 @@
+"""What is in force after any sequence of promotions, rollbacks and demotions."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support import plain_config
+
+from data.models_in_force import (
+    DEMOTED,
+    PROMOTED,
+    RETRAINED,
+    ROLLED_BACK,
+    ModelChange,
+    RecordedChange,
+    models_in_force,
+)
+from tuning.champion_stack import Scope, pile, step_back
+
+AGENT = "strategy_optimization"
+CONFIG = plain_config(models={AGENT: "own"}, mode="paper", models_from=0)
+SCOPE = Scope(CONFIG.group, CONFIG.horizon, CONFIG.bars_per_year)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from([PROMOTED, RETRAINED]), st.sampled_from("abcd")),
+        st.tuples(st.sampled_from([ROLLED_BACK, DEMOTED]), st.just("")),
+    ),
+    max_size=30,
+)
+
+
+class Simple:
+    """The same in a few lines: a list of models, the last one in force."""
+
+    def __init__(self) -> None:
+        self.models: list[str] = []
+
+    def step(self, cause: str, model: str) -> bool:
+        """Whether anything changed."""
+        if cause in (PROMOTED, RETRAINED):
+            if self.models[-1:] != [model]:
+                self.models.append(model)
+            return True
+        if not self.models:
+            return False
+        gone = self.models.pop()
+        if cause == DEMOTED:
+            kept = [each for each in self.models if each != gone]
+            # Neighbours that become equal are one.
+            self.models = [m for i, m in enumerate(kept) if i == 0 or kept[i - 1] != m]
+        return True
+
+
+def laid(cause: str, model: str) -> ModelChange:
+    return ModelChange(
+        agent=AGENT, model=model, trained_until=ord(model), group=SCOPE.group,
+        horizon=SCOPE.horizon, bars_per_year=SCOPE.bars_per_year, cause=cause, reason="r", by="b",
+        champion=f"champion {model}",
+    )  # fmt: skip
+
+
+@given(STEPS)
+def test_records_and_a_simple_model_agree(steps: list[tuple[str, str]]) -> None:
+    changes: list[RecordedChange] = []
+    simple = Simple()
+    demoted: set[str] = set()
+    for cause, model in steps:
+        if cause in (PROMOTED, RETRAINED):
+            change: ModelChange | None = laid(cause, model)
+            demoted.discard(model)
+        else:
+            change = step_back(changes, SCOPE, cause, "r", "b")
+            if cause == DEMOTED and pile(changes):
+                demoted.add(pile(changes)[-1].change.model)
+        assert simple.step(cause, model) is (change is not None)
+        if change is None:
+            assert pile(changes) == []
+            continue
+        assert change.cause == cause
+        changes.append(RecordedChange(len(changes) + 1, "", change))
+        standing = pile(changes)
+        top = standing[-1].change.model if standing else ""
+        assert top == (simple.models[-1] if simple.models else "")
+        assert top not in demoted
+        if top:  # What comes back says truly which champion it is and what it knows.
+            assert change.model == top
+            assert (change.champion, change.trained_until) == (f"champion {top}", ord(top))
+        # A session reads the same out of the same records.
+        read = models_in_force(CONFIG, changes, CONFIG.first_traded + 10**18)
+        assert read[AGENT] == (top or "own")
+
+
+def test_a_model_brought_back_from_beyond_the_history_stands_alone() -> None:
+    older = laid(ROLLED_BACK, "z")
+    standing = pile([RecordedChange(1, "", laid(PROMOTED, "a")), RecordedChange(2, "", older)])
+    assert [each.change.model for each in standing] == ["z"]

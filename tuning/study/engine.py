@@ -1,0 +1,302 @@
+"""A study's progress as a state machine: what is evaluated next, and what became of it.
+
+No Ray, clock or thread in here. An executor asks ``next`` for work and hands results to ``done``;
+the engine draws the configurations of one generation, waits for all of them, makes each trial
+durable and only then draws the next generation. Whatever order results arrive in, trials are told
+to the searcher in trial order: so a study is a function of its spec and its data.
+
+With successive halving (Jamieson and Talwalkar 2016) the trials of a generation climb rungs of
+more and more folds together; at each rung the best 1/eta go on. The decision is taken when the
+whole rung is known, which is what makes it repeatable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from actors.space import Config
+from data.errors import InputError
+from tuning.study.contract import (
+    COMPLETE,
+    FAILED,
+    OBJECTIVES,
+    PRUNED,
+    Evaluator,
+    Failure,
+    FoldResult,
+    StudySpec,
+    Trial,
+)
+from tuning.study.objectives import score
+from tuning.study.searchers import Searcher
+
+SCHEDULERS = ("none", "halving")
+ITEM_S = 1.0  # work that is worth a trip to a worker
+SHARES = 4  # items for each worker and generation, at least, so that they end together
+FIRST_BATCH = 4  # configurations in an item before their cost is known
+MOST_BATCH = 512
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """Configurations that one worker evaluates together."""
+
+    number: int
+    trials: tuple[int, ...]
+    configs: tuple[Config, ...]
+    folds: tuple[int, ...]
+
+
+Answer = Sequence[Sequence[FoldResult] | Failure]
+Save = Callable[[Sequence[Trial]], None]
+
+
+def rungs(folds: int, eta: int) -> list[int]:
+    """How many folds are known at each rung: 1, eta, eta^2, ... and at last all of them."""
+    marks = []
+    reach = 1
+    while reach < folds:
+        marks.append(reach)
+        reach *= eta
+    return [*marks, folds]
+
+
+class Engine:
+    """One study. ``history`` are the stored trials of an earlier run; ``save`` makes trials durable
+    before they count.
+
+    InputError when the stored trials are not those that this study would have suggested.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        evaluator: Evaluator,
+        searcher: Searcher,
+        save: Save,
+        history: Sequence[Trial] = (),
+        workers: int = 1,
+    ) -> None:
+        self.spec = spec
+        self.total = searcher.total(spec.trials)
+        self.trials: dict[int, Trial] = {trial.number: trial for trial in history}
+        self._evaluator = evaluator
+        self._searcher = searcher
+        self._save = save
+        self._workers = workers
+        self._folds = len(evaluator.folds)
+        self._rungs = self._plan()
+        self._generation = -1
+        self._first = 0  # number of the generation's first trial
+        self._configs: list[Config] = []
+        self._known: dict[int, dict[int, FoldResult]] = {}
+        self._seconds: dict[int, float] = {}
+        self._alive: list[int] = []
+        self._broken: set[int] = set()  # failed in this generation
+        self._rung = 0
+        self._queue: deque[WorkItem] = deque()
+        self._flying: dict[int, WorkItem] = {}
+        self._items = 0
+        self._cost = 0.0  # seconds a configuration and fold, as last seen
+        self._advance()
+
+    def _plan(self) -> list[int]:
+        if self.spec.scheduler == "none":
+            return [self._folds]
+        if self.spec.scheduler != "halving":
+            known = ", ".join(SCHEDULERS)
+            raise InputError(f"no scheduler is called {self.spec.scheduler!r}: choose {known}")
+        if len(self.spec.objectives) != 1:
+            raise InputError("halving ranks by one objective: give one, or no scheduler")
+        eta = self.spec.options.get("eta", 3)
+        if not isinstance(eta, int) or not 2 <= eta <= 10:
+            raise InputError(f"halving: eta must be a whole number from 2 to 10, not {eta!r}")
+        return rungs(self._folds, eta)
+
+    # -- what an executor calls ---------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """Whether every trial is known and durable."""
+        return len(self.trials) >= self.total and not self._flying and not self._queue
+
+    @property
+    def has_work(self) -> bool:
+        """Whether ``next`` would give an item."""
+        return bool(self._queue)
+
+    def next(self) -> WorkItem | None:
+        """Work that can start now; None while results are awaited, and at the end."""
+        if not self._queue:
+            return None
+        item = self._queue.popleft()
+        self._flying[item.number] = item
+        return item
+
+    def done(self, item: WorkItem, answer: Answer, seconds: float) -> None:
+        """Takes an item's results; ``seconds`` is what it took."""
+        if self._flying.pop(item.number, None) is None:
+            return  # It was given back in the meantime, and is evaluated anew.
+        if len(answer) != len(item.trials):
+            raise ValueError(f"{len(answer)} answers for {len(item.trials)} configurations")
+        each = seconds / len(item.trials)
+        self._cost = each / len(item.folds)
+        ended = []
+        for number, results in zip(item.trials, answer, strict=True):
+            self._seconds[number] = self._seconds.get(number, 0.0) + each
+            if isinstance(results, Failure):
+                self._broken.add(number)
+                ended.append(self._failed(number, results.why))
+                continue
+            self._known[number].update({result.fold: result for result in results})
+            if self._rungs[self._rung] == self._folds:
+                ended.append(self._complete(number))
+        self._end(ended)
+        self._advance()
+
+    def give_back(self, item: WorkItem) -> None:
+        """An item whose worker was lost: it is evaluated anew."""
+        if self._flying.pop(item.number, None) is not None:
+            self._queue.appendleft(item)
+
+    def history(self) -> list[Trial]:
+        """All known trials in their order."""
+        return [self.trials[number] for number in sorted(self.trials)]
+
+    # -- generations --------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Goes on as far as it can without another result."""
+        while not self._queue and not self._flying:
+            if self._alive:
+                self._climb()
+            elif self._first + len(self._configs) < self.total:
+                self._draw()
+            else:
+                return
+
+    def _draw(self) -> None:
+        """The next generation; of a resumed study only what is not stored yet is evaluated."""
+        self._generation += 1
+        self._first += len(self._configs)
+        count = min(self.spec.generation, self.total - self._first)
+        before = [self.trials[number] for number in range(self._first)]
+        configs = self._searcher.suggest(self._generation, count, before)
+        self._configs = [self._evaluator.space.check(config) for config in configs]
+        numbers = list(range(self._first, self._first + len(self._configs)))
+        self._compare(numbers)
+        self._known = {number: {} for number in numbers}
+        self._seconds = {}
+        self._broken = set()
+        self._rung = -1
+        missing = [number for number in numbers if number not in self.trials]
+        # A rung is judged on all its members: with rungs, stored ones are evaluated once more.
+        self._alive = numbers if missing and len(self._rungs) > 1 else missing
+        if self._alive:
+            self._climb()
+
+    def _compare(self, numbers: Sequence[int]) -> None:
+        for number, config in zip(numbers, self._configs, strict=True):
+            stored = self.trials.get(number)
+            if stored is not None and stored.config != config:
+                raise InputError(
+                    f"study {self.spec.name}: trial {number} is stored as {stored.config}, and this"
+                    f" code suggests {config}: it was begun by other code or libraries"
+                )
+
+    def _climb(self) -> None:
+        """From a finished rung to the next one: the best go on, the others are pruned."""
+        alive = [number for number in self._alive if number not in self._broken]
+        if self._rung >= 0 and self._rungs[self._rung] < self._folds:
+            eta = int(self.spec.options.get("eta", 3))
+            kept = max(1, math.ceil(len(alive) / eta)) if alive else 0
+            ranked = sorted(alive, key=lambda number: (self._loss(number), number))
+            alive = sorted(ranked[:kept])
+            self._end([self._pruned(number) for number in ranked[kept:]])
+        elif self._rung >= 0:
+            alive = []
+        self._alive = alive
+        if alive:
+            self._rung += 1
+            low = self._rungs[self._rung - 1] if self._rung else 0
+            self._fill(alive, tuple(range(low, self._rungs[self._rung])))
+
+    def _fill(self, numbers: Sequence[int], folds: tuple[int, ...]) -> None:
+        """Cuts the work into items: large enough to be worth a trip, small enough for everybody."""
+        size = FIRST_BATCH
+        if self._cost > 0:
+            size = int(ITEM_S / (self._cost * len(folds)))
+        share = math.ceil(len(numbers) / (self._workers * SHARES))
+        size = max(1, min(size, share, MOST_BATCH))
+        for first in range(0, len(numbers), size):
+            part = tuple(numbers[first : first + size])
+            configs = tuple(self._configs[number - self._first] for number in part)
+            self._queue.append(WorkItem(self._items, part, configs, folds))
+            self._items += 1
+
+    # -- ends of trials -----------------------------------------------------------------------
+
+    def _loss(self, number: int) -> float:
+        """Smaller is better, over the folds known so far; the worst when undefined."""
+        value = self._scores(number)[0]
+        if math.isnan(value):
+            return math.inf
+        return -value if OBJECTIVES[self.spec.objectives[0]] else value
+
+    def _scores(self, number: int) -> tuple[float, ...]:
+        results = self._results(number)
+        periods = self._evaluator.periods_per_year
+        return tuple(score(name, results, periods) for name in self.spec.objectives)
+
+    def _results(self, number: int) -> list[FoldResult]:
+        known = self._known[number]
+        return [known[fold] for fold in sorted(known)]
+
+    def _complete(self, number: int) -> Trial:
+        values = self._scores(number)
+        undefined = [
+            name
+            for name, value in zip(self.spec.objectives, values, strict=True)
+            if not math.isfinite(value)
+        ]
+        if undefined:
+            return self._failed(number, f"undefined: {', '.join(undefined)}")
+        return self._trial(number, COMPLETE, values=values)
+
+    def _pruned(self, number: int) -> Trial:
+        return self._trial(number, PRUNED)
+
+    def _failed(self, number: int, why: str) -> Trial:
+        return replace(self._trial(number, FAILED), error=why)
+
+    def _trial(self, number: int, status: str, **fields: Any) -> Trial:
+        results = self._results(number)
+        periods = self._evaluator.periods_per_year
+        folds = tuple(
+            tuple(score(name, [result], periods) for name in self.spec.objectives)
+            for result in results
+        )
+        parts = [result.returns for result in results] or [np.zeros(0)]
+        return Trial(
+            number=number,
+            generation=self._generation,
+            config=self._configs[number - self._first],
+            status=status,
+            folds=folds,
+            returns=np.concatenate(parts).astype(np.float32),
+            seconds=self._seconds.get(number, 0.0),
+            **fields,
+        )
+
+    def _end(self, ended: Sequence[Trial]) -> None:
+        """Durable first, then known. What is stored already stays as it is."""
+        fresh = [trial for trial in ended if trial.number not in self.trials]
+        if fresh:
+            self._save(fresh)
+            self.trials.update({trial.number: trial for trial in fresh})
