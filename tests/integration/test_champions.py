@@ -93,6 +93,17 @@ def test_a_promotion_is_model_row_champion_row_and_record(ops: psycopg.Connectio
     assert in_force(ops, "vpin_hft", SCOPE).model == ""
 
 
+def test_nothing_stays_of_a_promotion_that_breaks_off(
+    house: House, ops: psycopg.Connection
+) -> None:
+    with house.connect() as superuser:
+        superuser.execute("REVOKE INSERT ON journal FROM sapphire_ops")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):  # at the record, the last of three
+        promote(ops, candidate(5), GOOD, "ann")
+    assert counts(ops) == (0, 0, 0)
+    assert in_force(ops, AGENT, SCOPE).model == ""
+
+
 def test_what_is_in_force_is_not_promoted_again(ops: psycopg.Connection) -> None:
     first = promote(ops, candidate(5), GOOD, "ann")
     again = promote(ops, candidate(5, study="s2"), GOOD, "bob")
