@@ -56,7 +56,7 @@ PASSING = [
 
 
 def market(seed: int) -> Bars:
-    """Two symbols that run against their 5/20 EMA cross until bar TURNED, and with it from there."""
+    """Two symbols that run against their 5/20 EMA cross until bar TURNED, then with it."""
     rng = np.random.default_rng(seed)
     log_price, fast, slow = np.zeros(2), np.zeros(2), np.zeros(2)
     closes = np.empty((LENGTH, 2))
