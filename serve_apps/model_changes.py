@@ -18,6 +18,7 @@ from data.journal import Record
 from data.model_changes import StoredModel, flaw
 from data.models_in_force import (
     MODEL,
+    ModelChange,
     RecordedChange,
     concerns,
     models_in_force,
@@ -97,6 +98,15 @@ class ModelChanges:
         if seen is not None:
             changes = [recorded for recorded in changes if recorded.seq <= seen]
         return models_in_force(self._config, changes, ts)
+
+    def changed(self, agent: str, ts: int) -> ModelChange | None:
+        """The change by which the agent's model at ``ts`` is not the session's own."""
+        found = None
+        for recorded in self._changes:
+            change = recorded.change
+            if change.agent == agent and change.trained_until <= ts:
+                found = change if change.model else None
+        return found
 
 
 def model_names(config: SessionConfig) -> list[str]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from actors import volume_microstructure
 from actors.contract import Floats
+from actors.space import Real, Space
 from data.bars import Bars
 from tuning.samples import Samples, collect, humble_link
 
 PRIOR_SLOPE = 0.05
+# What a study may search.
+SPACE = Space({"prior_slope": Real(0.005, 0.5, PRIOR_SLOPE, log=True)})
 
 
 def fit(bars: Bars, horizon: int, seed: int) -> Floats:  # noqa: ARG001 (one signature for all)

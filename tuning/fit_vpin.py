@@ -10,10 +10,19 @@ import numpy as np
 
 from actors import vpin_hft
 from actors.contract import Floats, no_params
+from actors.space import Real, Space
 from data.bars import Bars
 from tuning.samples import Samples, collect, humble_link
 
 PRIOR_SLOPE = 0.025
+# What a study may search. ``bucket`` multiplies the bucket's declared size.
+SPACE = Space(
+    {
+        "prior_slope": Real(0.0025, 0.25, PRIOR_SLOPE, log=True),
+        "bucket": Real(1.0, 10.0, 1.0, log=True),
+        "half_life_days": Real(5.0, 100.0, vpin_hft.HALF_LIFE_DAYS, log=True),
+    }
+)
 _DAY = 86_400_000_000_000  # nanoseconds
 
 
@@ -28,11 +37,16 @@ def fit(bars: Bars, horizon: int, seed: int) -> Floats:  # noqa: ARG001 (one sig
     return np.concatenate([settings(bars), link])
 
 
-def settings(bars: Bars) -> Floats:
-    """[bucket size in mean bars, decay per bar], shape (2,), from how many bars make a day."""
+def settings(
+    bars: Bars, bucket: float = 1.0, half_life_days: float = vpin_hft.HALF_LIFE_DAYS
+) -> Floats:
+    """[bucket size in mean bars, decay per bar], shape (2,), from how many bars make a day.
+
+    ``bucket`` multiplies the declared size.
+    """
     per_day = bars_per_day(bars)
-    bucket = max(1.0, per_day / vpin_hft.BUCKETS_PER_DAY)
-    return np.array([bucket, 0.5 ** (1.0 / (vpin_hft.HALF_LIFE_DAYS * per_day))])
+    size = bucket * max(1.0, per_day / vpin_hft.BUCKETS_PER_DAY)
+    return np.array([size, 0.5 ** (1.0 / (half_life_days * per_day))])
 
 
 def bars_per_day(bars: Bars) -> float:

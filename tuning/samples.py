@@ -55,7 +55,7 @@ def collect(
     """
     agent = Agent(spec)
     agent.set_model(no_params() if settings is None else settings)
-    outcomes, end = labels(bars, horizon), _label_end(bars, horizon)
+    outcomes, end = labels(bars, horizon), label_end(bars, horizon)
     known = outcomes != NO_LABEL if kept is None else kept & (outcomes != NO_LABEL)
     rows, places = [], []
     for start in range(0, max(len(bars), 1), CHUNK):
@@ -69,7 +69,7 @@ def collect(
     )
 
 
-def _label_end(bars: Bars, horizon: int) -> NDArray[np.int64]:
+def label_end(bars: Bars, horizon: int) -> NDArray[np.int64]:
     """ts of the symbol's bar ``horizon`` bars later, the maximum of int64 where there is none."""
     end = np.full(len(bars), np.iinfo(np.int64).max)
     for symbol in np.unique(bars["symbol"]):

@@ -234,6 +234,20 @@ def test_an_undisturbed_session_votes_trades_and_verifies(
     assert findings.fills > 0
 
 
+def test_the_predictor_is_replaced_at_the_moments_of_the_schedule(
+    real: RealCluster, undisturbed: SessionConfig
+) -> None:
+    schedule = undisturbed.schedule
+    assert [models.since for models in schedule] == list(real.plan.retrained_at)
+    sets = [undisturbed.models, *(models.models for models in schedule)]
+    names = [models["market_prediction"] for models in sets]
+    assert len(set(names)) == 5
+    for given, _ in real.rounds(undisturbed):
+        past = sum(models.since <= given.ts for models in schedule)
+        own = {**undisturbed.models, "market_prediction": names[past]}
+        assert given.models == (own if given.ts >= undisturbed.models_from else {})
+
+
 def test_each_kill_hit_an_open_round_and_was_made_good(disturbed: Disturbed) -> None:
     assert set(disturbed.lost) == {
         "vpin_hft",
