@@ -24,7 +24,7 @@ from data.models_in_force import ModelChange, models_in_force
 from data.records import RoundInput, SessionConfig, input_decoder
 from data.sessions import load_model, load_session
 from tuning.champion_stack import Scope
-from tuning.champions import Standing, demote, in_force
+from tuning.champions import Standing, demote, history, in_force
 from tuning.decay import Compared, Decay, DecayRules, judge_decay
 from tuning.labels import NO_LABEL, labels
 from tuning.session_result import Ints
@@ -47,7 +47,7 @@ class Review:
 
     agent: str
     standing: Standing
-    decay: Decay | None  # None: nothing is in force but the session's own model
+    decay: Decay | None  # None: what is in force is no champion
     demoted: ModelChange | None
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ def review(
     """
     spec = _spec(agent)
     standing = in_force(connection, agent, scope)
-    if not standing.model:
+    if not standing.champion:
         return Review(agent, standing, None, None)
     names = [scope.session_id] if scope.session_id else _sessions(connection, standing.seq)
     read = _Models(connection)
@@ -83,6 +83,24 @@ def review(
     if decay.decayed:
         demoted = demote(connection, agent, scope, standing.model, decay.text, by)
     return Review(agent, standing, decay, demoted)
+
+
+def review_all(connection: psycopg.Connection, rules: DecayRules, by: str) -> list[Review]:
+    """Reviews every champion that is in force, but those of sessions that have ended."""
+    ended = {str(row[0]) for row in connection.execute("SELECT session_id FROM session_end")}
+    asked: dict[tuple[str, Scope], None] = {}  # each once, in the order of their records
+    for entry in history(connection):
+        change, session_id = entry.recorded.change, entry.recorded.session_id
+        if session_id not in ended:
+            scope = Scope(change.group, change.horizon, change.bars_per_year, session_id)
+            asked[change.agent, scope] = None
+    found = []
+    for agent, scope in asked:
+        standing = in_force(connection, agent, scope)
+        # What a session shares with all of its kind is reviewed there.
+        if standing.champion and standing.session_id == scope.session_id:
+            found.append(review(connection, agent, scope, rules, by))
+    return found
 
 
 class Stretch:

@@ -70,6 +70,7 @@ class Standing:
     trained_until: int = 0
     seq: int = 0  # of the record that laid it down, 0 for the session's own
     below: str = ""  # the model that a rollback or demotion would bring back
+    session_id: str = ""  # that its record names; "" for all of a kind
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,7 @@ def _standing(changes: Sequence[RecordedChange]) -> Standing:
         top.change.trained_until,
         top.seq,
         below[-1] if below else "",
+        top.session_id,
     )
 
 

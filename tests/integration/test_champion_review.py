@@ -37,7 +37,7 @@ from data.records import RoundInput, RoundOutput, input_decoder, output_decoder
 from data.sessions import load_model
 from data.store import connect
 from tuning.champion_register import Candidate, Provenance
-from tuning.champion_review import Review, Stretch, review
+from tuning.champion_review import Review, Stretch, review, review_all
 from tuning.champion_stack import Scope
 from tuning.champions import history, in_force, promote
 from tuning.decay import DecayRules
@@ -99,8 +99,10 @@ class Story:
         """What happens before round ``number``."""
         if number == PROMOTED:
             self.champion = promote(self.ops, self.candidate(), PASSING, "ann").model
-        if number in (FIRST_REVIEW, REVIEWED):
+        if number == FIRST_REVIEW:
             self.reviews[number] = review(self.ops, NAME, self.scope, DecayRules(), "review")
+        if number == REVIEWED:
+            (self.reviews[number],) = review_all(self.ops, DecayRules(), "review")
 
     def candidate(self) -> Candidate:
         rule = {"rule": "ema_cross", "fast": 5, "slow": 20, "trend_taste": 0.0, "vol_taste": 0.0}
@@ -202,5 +204,6 @@ def test_a_model_that_never_was_in_force_has_nothing_to_compare(
 def test_without_a_champion_there_is_nothing_to_review(story: Story) -> None:
     with connect(story.house.roles.ops, name="test-ops") as ops:
         found = review(ops, "vpin_hft", story.scope, DecayRules(), "review")
+        assert review_all(ops, DecayRules(), "review") == []  # the one there was is gone
     assert (found.decay, found.demoted) == (None, None)
     assert "no champion is in force" in str(found)
