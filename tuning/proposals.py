@@ -41,6 +41,7 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True):
     group: str
     horizon: int
     bars_per_year: int
+    session_id: str
     trained_until: int
     study: str
     trial: int
@@ -72,6 +73,7 @@ class Proposal:
                 group=one.scope.group,
                 horizon=one.scope.horizon,
                 bars_per_year=one.scope.bars_per_year,
+                session_id=one.scope.session_id,
                 trained_until=one.trained_until,
                 study=one.study,
                 trial=one.trial,
@@ -166,7 +168,7 @@ def _row(values: Sequence[Any]) -> ProposalRow:
     candidate = Candidate(
         agent=body.agent,
         params=np.frombuffer(bytes(params), "<f8").astype(np.float64),
-        scope=Scope(body.group, body.horizon, body.bars_per_year),
+        scope=Scope(body.group, body.horizon, body.bars_per_year, body.session_id),
         trained_until=body.trained_until,
         study=body.study,
         trial=body.trial,

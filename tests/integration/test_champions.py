@@ -194,6 +194,11 @@ def test_one_session_can_have_its_own(house: House, ops: psycopg.Connection) -> 
     assert rollback(ops, AGENT, named, "enough", "ann").model == ""
     assert in_force(ops, AGENT, named).model == ""
     assert in_force(ops, AGENT, general).model != ""
+    again = promote(ops, candidate(7, scope=named), GOOD, "ann")
+    assert again.changed
+    assert in_force(ops, AGENT, named).model == again.model != in_force(ops, AGENT, general).model
+    with pytest.raises(InputError, match="is for session"):
+        promote(ops, candidate(3, again.model, scope=named), GOOD, "ann", "another")
     with pytest.raises(InputError, match="no session is called"):
         in_force(ops, AGENT, Scope("equities", 5, 252, "nope"))
     with pytest.raises(InputError, match="of another kind"):

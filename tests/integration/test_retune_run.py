@@ -101,6 +101,9 @@ def test_a_find_is_proposed_and_waits_for_a_person(ops: psycopg.Connection) -> N
     assert report.lines[0] == f"{AGENT}: proposal {row.proposal_id[:12]}"
     assert f"'sapphire tune promote {row.proposal_id[:12]}'" in report.lines[-1]
     assert "passes every rule" in str(row)
+    assert row.proposal.candidate.scope == SCOPE
+    assert row.proposal.body() == found().body()
+    assert row.proposal.params() == found().params()
     assert in_force(ops, AGENT, SCOPE).model == ""
     assert last_run(ops) == LastRun(NOW, FINISHED)
     done = promote_proposal(ops, row.proposal_id[:8], "ann")
