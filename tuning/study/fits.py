@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actors import financial_sentiment, strategy_optimization, vpin_hft
 from actors.agent import Agent
@@ -21,6 +22,7 @@ from actors.space import Config
 from data.bars import Bars
 from tuning import fit_microstructure, fit_predictor, fit_trend, fit_vpin
 from tuning.labels import NO_LABEL, labels
+from tuning.model_schedule import stride_of
 from tuning.samples import Samples, collect, humble_link, label_end
 from tuning.seed_champions import DECLARED
 from tuning.study import predictor_settings
@@ -120,12 +122,8 @@ class Fits:
 
     def vpin_settings(self, config: Config, train: tuple[Interval, ...]) -> Floats:
         """Bucket and decay (2,), from how many of the training bars make a day."""
-        ts = self._bars["ts"]
-        taught = np.zeros(len(ts), np.bool_)
-        for since, until in train:
-            taught |= (ts >= since) & (ts < until)
         bucket, days = float(config["bucket"]), float(config["half_life_days"])
-        return fit_vpin.settings(self._bars[taught], bucket, days)
+        return fit_vpin.settings(self._bars[self._taught(train)], bucket, days)
 
     def _predictor(self, config: Config, train: tuple[Interval, ...]) -> Floats:
         samples = self._once(
@@ -137,13 +135,27 @@ class Fits:
             "boosters",
             (predictor_settings.booster_key(config), train),
             lambda: predictor_settings.train(
-                within(samples, train), self._horizon, self._seed, config
+                self._thinned(within(samples, train), train), self._horizon, self._seed, config
             ),
         )
         if trained is None:
             return no_params()
         prior = float(config["shrinkage_prior"])
         return predictor_settings.assemble(trained, self._horizon, prior)
+
+    def _thinned(self, samples: Samples, train: tuple[Interval, ...]) -> Samples:
+        """Of a long past every second, fourth, ... moment, as a retraining takes them."""
+        stride = stride_of(int(np.count_nonzero(self._taught(train))))
+        place = np.searchsorted(np.unique(self._bars["ts"]), samples.begin)
+        return samples.only(place % stride == 0)
+
+    def _taught(self, train: tuple[Interval, ...]) -> NDArray[np.bool_]:
+        """The bars (n,) that lie in the intervals."""
+        ts = self._bars["ts"]
+        taught = np.zeros(len(ts), np.bool_)
+        for since, until in train:
+            taught |= (ts >= since) & (ts < until)
+        return taught
 
     def _champions(self, config: Config, train: tuple[Interval, ...]) -> Floats:
         declared = [dict(each) for each in DECLARED] if config == SEEDED else [champion_of(config)]
