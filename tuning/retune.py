@@ -256,7 +256,8 @@ def _study(
     if not found.passes:
         return [*lines, f"{target}: not every rule passed, so nothing is promoted"]
     if target not in settings.promote_by_itself:
-        return [*lines, f"{target}: every rule passed; it waits for 'sapphire tune promote {name}'"]
+        command = f"'sapphire tune promote {found.candidate.study}'"
+        return [*lines, f"{target}: every rule passed; it waits for {command}"]
     done = promote(connection, found.candidate, found.reasons, by)
     return [*lines, f"{target}: {done}"]
 
