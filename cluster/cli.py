@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cluster import agent_commands, data_commands, token_commands
+from cluster import agent_commands, data_commands, token_commands, tune_commands
 from data.errors import InputError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(data_commands.app, name="data")
 app.add_typer(token_commands.app, name="token")
 app.add_typer(agent_commands.agents, name="agents")
+app.add_typer(tune_commands.app, name="tune")
 app.command("upgrade")(agent_commands.upgrade)
 
 

@@ -196,3 +196,16 @@ def stamped_at_close(
     if clock.kind is not ClockKind.TIME:
         raise InputError(f"--stamp open: a {clock} bar has no length; its ts must be at its close")
     return ts + clock.size, nowhere
+
+
+def day_ns(text: str, option: str, *, after: bool = False) -> int:
+    """Midnight UTC that begins the ISO date ``text``, or with ``after`` the one that ends it.
+
+    InputError names the option.
+    """
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{option} {text!r} is not a date: write YYYY-MM-DD") from None
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return int(midnight.timestamp()) * _SECOND + (DAY_NS if after else 0)

@@ -73,10 +73,21 @@ class Evaluator(Protocol):
     Pure: the same configuration and fold give the same bits, in whatever company and order.
     """
 
-    space: Space
-    folds: Sequence[Fold]
-    test_ts: Ints  # (T,) moments of all test returns, fold after fold
-    periods_per_year: float
+    @property
+    def space(self) -> Space:
+        """What may be searched."""
+
+    @property
+    def folds(self) -> Sequence[Fold]:
+        """The out-of-sample stretches."""
+
+    @property
+    def test_ts(self) -> Ints:
+        """(T,) moments of all test returns, fold after fold."""
+
+    @property
+    def periods_per_year(self) -> float:
+        """Returns in a year."""
 
     def prepare(self) -> None:
         """What a worker does once: writable copies of shared arrays, compiled functions loaded."""

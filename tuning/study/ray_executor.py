@@ -31,6 +31,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tuning.study.contract import Evaluator
 from tuning.study.engine import Engine, WorkItem
 from tuning.study.executors import Watch, timed
+from tuning.study.failures import ClusterLost
 
 PUT_S = 60.0
 TAKE_S = 60.0
@@ -48,10 +49,6 @@ ONE_THREAD = dict.fromkeys(
     ),
     "1",
 )
-
-
-class ClusterLost(RuntimeError):
-    """Ray went away in mid-study; what was durable before stays."""
 
 
 class Desk:

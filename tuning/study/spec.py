@@ -1,0 +1,98 @@
+"""From what a person asks for to a study's spec: names checked, data and code put on record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from data.code_hash import ROOT, code_hash
+from data.errors import InputError
+from data.feed import Feed
+from tuning.study.build import open_dataset
+from tuning.study.contract import OBJECTIVES, StudySpec
+from tuning.study.engine import SCHEDULERS
+from tuning.study.searchers import SEARCHERS
+from tuning.study.store import check_name
+from tuning.study.targets import target_of
+
+# What decides a trial's result; serving, running and showing do not.
+DECIDING = ("data", "actors", "cloud_trader", "tuning")
+MOST_TRIALS = 1_000_000
+MOST_GENERATION = 10_000
+
+
+def study_code() -> str:
+    """Hash of the code that decides what comes out of a study."""
+    return code_hash(ROOT, DECIDING)
+
+
+def make_spec(
+    name: str,
+    target: str,
+    *,
+    objectives: Sequence[str] = (),
+    searcher: str = "tpe",
+    scheduler: str = "none",
+    trials: int = 200,
+    generation: int = 0,
+    seed: int = 0,
+    options: dict[str, Any] | None = None,
+    evaluation: dict[str, Any] | None = None,
+) -> StudySpec:
+    """A checked spec without data; InputError names what is wrong.
+
+    ``objectives``: the target's own when empty. ``generation`` 0: chosen by the searcher, 20 for
+    those that learn from a generation, 50 for the others.
+    """
+    found = target_of(target) if target != CUSTOM else None
+    chosen = list(objectives) or [found.objective if found else "sharpe"]
+    for objective in chosen:
+        if objective not in OBJECTIVES:
+            raise InputError(
+                f"no objective is called {objective!r}: choose {', '.join(OBJECTIVES)}"
+            )
+    if len(set(chosen)) < len(chosen):
+        raise InputError("an objective stands twice")
+    for word, known, what in (
+        (searcher, SEARCHERS, "searcher"),
+        (scheduler, SCHEDULERS, "scheduler"),
+    ):
+        if word not in known:
+            raise InputError(f"no {what} is called {word!r}: choose {', '.join(known)}")
+    size = generation or (20 if searcher in ("tpe", "pbt") else 50)
+    for number, most, what in (
+        (trials, MOST_TRIALS, "trials"),
+        (size, MOST_GENERATION, "generation"),
+    ):
+        if not 1 <= number <= most:
+            raise InputError(f"{what} {number}: give 1 to {most:,}")
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed {seed}: give a whole number from 0")
+    return StudySpec(
+        name=check_name(name),
+        target=target,
+        objectives=chosen,
+        searcher=searcher,
+        scheduler=scheduler,
+        trials=trials,
+        generation=size,
+        seed=seed,
+        options=options or {},
+        evaluation=evaluation or {},
+        space=found.space.describe() if found else {},
+        code=study_code(),
+    )
+
+
+CUSTOM = "custom"  # a function of the user's own; see tuning.study.api
+
+
+def with_data(spec: StudySpec, feed: Feed) -> StudySpec:
+    """The spec with its data on record, and their end, so that later bars change nothing."""
+    dataset = open_dataset(spec, feed)
+    evaluation = {"until": dataset.segment.until} | {
+        key: value for key, value in spec.evaluation.items() if value is not None
+    }
+    return msgspec.structs.replace(spec, data_hash=dataset.data_hash, evaluation=evaluation)
