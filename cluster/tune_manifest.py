@@ -19,7 +19,6 @@ import yaml  # type: ignore[import-untyped]
 
 from cluster.tune_job import (
     LONGEST_SCHEDULE,
-    check_study,
     resource_name,
     retune_command,
     study_command,
@@ -252,7 +251,7 @@ def _metadata(name: str, study: str, shape: ClusterShape) -> dict[str, Any]:
             "app.kubernetes.io/name": "sapphire-tune",
             "app.kubernetes.io/managed-by": "sapphire",
         },
-        "annotations": {"sapphire/study": check_study(study)},
+        "annotations": {"sapphire/study": study},
     }
 
 

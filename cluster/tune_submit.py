@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 from urllib.parse import urlsplit
 
 from cluster.stopping import Stopped
-from cluster.tune_job import check_study, study_command
+from cluster.tune_job import study_command
 from cluster.tune_package import pack
 from data.errors import InputError
 
@@ -80,7 +80,7 @@ def start(jobs: Jobs, study: str, command: str, archive: Path, suffix: str) -> s
 
     InputError when a job works on this study there already: two drivers would undo each other.
     """
-    if running := jobs.running(check_study(study)):
+    if running := jobs.running(study):
         raise InputError(f"study {study} is already being run at {jobs.address} by {running}")
     job = f"sapphire-{study}-{suffix}"
     jobs.start(command, study, archive, job, JOB_ENVIRONMENT)

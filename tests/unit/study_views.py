@@ -152,11 +152,10 @@ def two_objectives(view: StudyView) -> StudyView:
     rng = np.random.default_rng(3)
 
     def widen(trial: Trial) -> Trial:
-        if trial.status != COMPLETE:
-            return trial
-        loss = 0.66 + 0.01 * float(rng.normal()) - 0.002 * trial.values[0]
+        loss = 0.66 + 0.01 * float(rng.normal()) - 0.002 * sum(trial.values)
         folds = tuple((*values, loss) for values in trial.folds)
-        return replace(trial, values=(*trial.values, loss), folds=folds)
+        values = (*trial.values, loss) if trial.status == COMPLETE else ()
+        return replace(trial, values=values, folds=folds)
 
     changed = spec(objectives=["sharpe", "brier"], searcher="nsga2", scheduler="none")
     return replace(view, spec=changed, trials=[widen(trial) for trial in view.trials])

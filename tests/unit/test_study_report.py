@@ -154,12 +154,36 @@ def test_the_winner_stands_beside_its_space_and_folds(view: StudyView, page: Pag
     assert f"The winner is trial {best.number}: fast = {best.config['fast']}" in page.text
     rows = fold_rows(view)
     assert [row.observations for row in rows] == [120] * FOLDS
-    mask = view.rows(view.folds[2])
+    mask = (view.test_ts >= rows[2].test_from) & (view.test_ts < rows[2].test_until)
     assert rows[2].total == pytest.approx(np.prod(1.0 + best.returns[mask].astype(float)) - 1.0)
     assert rows[2].value == best.folds[2][0]
     better = sum(trial.folds[2][0] > rows[2].value for trial in view.complete)
     assert (rows[2].rank, rows[2].of) == (better + 1, 105)
     assert f"{rows[2].rank} of 105" in page.texts
+
+
+def test_folds_that_test_a_moment_twice_keep_their_own_returns(
+    view: StudyView, tmp_path: Path
+) -> None:
+    # Combinatorial cross-validation: stretch 0 with 1, then 0 with 2.
+    order = (0, 1, 0, 2)
+    rows = np.concatenate([np.arange(i * 120, (i + 1) * 120) for i in order])
+    again = replace(
+        view,
+        folds=[replace(view.folds[i], number=n) for n, i in enumerate(order)],
+        test_ts=view.test_ts[rows],
+        trials=[
+            replace(t, returns=t.returns[rows] if len(t.returns) else t.returns)
+            for t in view.trials
+        ],
+        benchmarks={name: returns[rows] for name, returns in view.benchmarks.items()},
+    )
+    assert again.stretches() == [slice(i * 120, (i + 1) * 120) for i in range(4)]
+    before, after = fold_rows(view), fold_rows(again)
+    assert [row.total for row in after] == [before[i].total for i in order]
+    assert (np.diff(again.test_ts[again.first_tests()]) > 0).all()
+    assert len(again.first_tests()) == 360
+    read(again, tmp_path)
 
 
 def test_a_closed_segment_and_none_are_told_apart(view: StudyView, tmp_path: Path) -> None:

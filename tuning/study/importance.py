@@ -14,17 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import create_trial
 
-from actors.space import Integer, Parameter, Real
 from tuning.study.contract import Floats, Trial
+from tuning.study.optuna_search import distribution
 from tuning.study.view import StudyView, parameter_of
 
 FEWEST_TRIALS = 20  # complete ones; fewer say nothing
@@ -131,13 +126,5 @@ def _distributions(view: StudyView, trials: Sequence[Trial]) -> dict[str, BaseDi
     found: dict[str, BaseDistribution] = {}
     for name in view.parameters():
         if len({trial.config[name] for trial in trials if name in trial.config}) > 1:
-            found[name] = _distribution(parameter_of(view, name))
+            found[name] = distribution(parameter_of(view, name))
     return found
-
-
-def _distribution(parameter: Parameter) -> BaseDistribution:
-    if isinstance(parameter, Real):
-        return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
-    if isinstance(parameter, Integer):
-        return IntDistribution(parameter.low, parameter.high, log=parameter.log)
-    return CategoricalDistribution(parameter.options)

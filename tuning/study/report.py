@@ -183,14 +183,20 @@ def _rules(view: StudyView) -> str:
 def _winner(view: StudyView) -> str:
     if view.winning is None:
         return ""
-    name = objective_title(view.spec.objectives[0])
+    name, rows = objective_title(view.spec.objectives[0]), fold_rows(view)
     return (
         f"<h2>The winner</h2><p>Trial {view.winning.number:,} beside what was searched.</p>"
         f"{tables.parameters(view)}<h3>Fold by fold</h3>"
         f'<p class="note">{escape(name)} of each fold alone, with the winner\'s rank among all'
         " complete trials there. A winner that lives by one fold is a winner of that fold.</p>"
-        f"{tables.folds(view, fold_rows(view))}"
+        f"{_folded(tables.folds(view, rows), len(rows))}"
     )
+
+
+def _folded(html: str, rows: int) -> str:
+    if rows <= tables.MOST_ROWS:
+        return html
+    return f"<details><summary>All {rows:,} folds</summary>{html}</details>"
 
 
 def _equity(view: StudyView) -> str:

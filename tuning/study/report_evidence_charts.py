@@ -33,13 +33,15 @@ def equity_chart(view: StudyView) -> go.Figure:
     figure = go.Figure()
     best = view.winning
     lines: dict[str, Floats] = {}
+    # Where folds test a moment several times, its first test is drawn.
+    rows = view.first_tests()
     if best is not None and len(best.returns) == len(view.test_ts):
-        lines["Winner"] = growth(best.returns)
-    lines |= {name: growth(returns) for name, returns in view.benchmarks.items()}
+        lines["Winner"] = growth(best.returns[rows])
+    lines |= {name: growth(returns[rows]) for name, returns in view.benchmarks.items()}
     pens = _pens(list(view.benchmarks))
-    if lines and len(view.test_ts):
+    if lines and len(rows):
         keep = thin(*lines.values())
-        x = dates(view.test_ts[keep])
+        x = dates(view.test_ts[rows][keep])
         for name, line in lines.items():
             _line(figure, x, line[keep], name, pens[name])
     locked = view.locked

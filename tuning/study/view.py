@@ -122,9 +122,21 @@ class StudyView:
             return list(self.space.parameters)
         return list(dict.fromkeys(name for trial in self.trials for name in trial.config))
 
-    def rows(self, fold: Fold) -> NDArray[np.bool_]:
-        """(T,) the test moments of a fold."""
-        return (self.test_ts >= fold.test_from) & (self.test_ts < fold.test_until)
+    def stretches(self) -> list[slice]:
+        """Where each fold's returns stand among all T; several folds may test the same moments."""
+        found, begin, ts = [], 0, self.test_ts
+        for fold in self.folds:
+            rest = ts[begin:]
+            inside = (rest >= fold.test_from) & (rest < fold.test_until)
+            inside[1:] &= np.diff(rest) > 0
+            length = len(rest) if inside.all() else int(np.argmin(inside))
+            found.append(slice(begin, begin + length))
+            begin += length
+        return found
+
+    def first_tests(self) -> NDArray[np.int64]:
+        """(u,) rows of each moment's first test, in the order of time."""
+        return np.unique(self.test_ts, return_index=True)[1].astype(np.int64)
 
 
 def parameter_of(view: StudyView, name: str) -> Parameter:
@@ -188,8 +200,7 @@ def fold_rows(view: StudyView) -> list[FoldRow]:
     if trial is None:
         return []
     rows = []
-    for place, fold in enumerate(view.folds):
-        mask = view.rows(fold)
+    for place, (fold, stretch) in enumerate(zip(view.folds, view.stretches(), strict=True)):
         others = np.array(
             [t.folds[place][0] for t in view.complete if len(t.folds) > place], np.float64
         )
@@ -201,22 +212,22 @@ def fold_rows(view: StudyView) -> list[FoldRow]:
                 number=fold.number,
                 test_from=fold.test_from,
                 test_until=fold.test_until,
-                observations=int(mask.sum()),
+                observations=stretch.stop - stretch.start,
                 value=value,
                 median=float(np.median(others)) if len(others) else math.nan,
                 rank=0 if math.isnan(value) else int(better.sum()) + 1,
                 of=len(others),
-                total=_total(trial.returns, mask),
-                benchmarks={k: _total(r, mask) for k, r in view.benchmarks.items()},
+                total=_total(trial.returns, stretch),
+                benchmarks={k: _total(r, stretch) for k, r in view.benchmarks.items()},
             )
         )
     return rows
 
 
-def _total(returns: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
-    if len(returns) != len(mask):
+def _total(returns: NDArray[np.floating], stretch: slice) -> float:
+    if len(returns) < stretch.stop:
         return math.nan
-    return float(np.prod(1.0 + np.asarray(returns, np.float64)[mask]) - 1.0)
+    return float(np.prod(1.0 + np.asarray(returns[stretch], np.float64)) - 1.0)
 
 
 def growth(returns: NDArray[np.floating]) -> Floats:
