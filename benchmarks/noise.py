@@ -4,8 +4,9 @@ Returns alone: the probability of backtest overfitting over seeds of pure noise 
 0.002 a period planted on one column. Whole studies: an EMA cross is searched over random walks,
 with costs, through the engine; the best of the trials stands before all promotion rules against the
 default as incumbent, the final fifth of the bars locked until then. Nothing can be known about
-a random walk, so each promotion is an error of the rules. The same over prices with a trend that
-comes and goes shows that the rules can promote at all.
+a random walk, so each promotion is an error of the rules. The same over prices that rise (being
+long is paid, no parameter is better than another) and over prices with a trend that comes and goes:
+that the rules can promote at all.
 """
 
 from __future__ import annotations
@@ -81,6 +82,11 @@ def no_drift(_: np.random.Generator) -> Floats:
     return np.zeros(BARS)
 
 
+def rising(_: np.random.Generator) -> Floats:
+    """A random walk that rises 10 % a year: being long earns, when to be long cannot be known."""
+    return np.full(BARS, 0.10 / PERIODS)
+
+
 def momentum(rng: np.random.Generator) -> Floats:
     """A drift that wanders: AR(1), half-life of 14 days, standard deviation 0.45 SIGMA."""
     keep, spread = 0.95, 0.45 * SIGMA
@@ -94,6 +100,7 @@ def momentum(rng: np.random.Generator) -> Floats:
 MARKETS = (
     Market("random walk, with costs", no_drift, COSTS),
     Market("random walk, without costs", no_drift, FREE),
+    Market("random walk that rises, with costs", rising, COSTS),
     Market("momentum, with costs", momentum, COSTS),
 )
 

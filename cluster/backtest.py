@@ -21,6 +21,7 @@ from actors.registry import AGENTS
 from actors.sizing import SizingParams
 from cluster.fingerprint import ROOT, code_hash
 from cluster.home import Home
+from cluster.model_cache import fitted_plan
 from cluster.plan import (
     COSTS,
     DAY_NS,
@@ -28,7 +29,6 @@ from cluster.plan import (
     OPENING_CASH,
     WARM_UP_DATES,
     Plan,
-    fit_plan,
     plan_session,
 )
 from cluster.settings import load_cluster
@@ -99,7 +99,7 @@ def run_backtest(options: BacktestOptions) -> int:
             " --from/--to, or give --no-report"
         )
     timings.load = time.monotonic() - began
-    models = fit_plan(plan, FITS_AT_A_TIME)
+    models = fitted_plan(home, plan, FITS_AT_A_TIME)
     timings.fit = time.monotonic() - began - timings.load
     params = BacktestParams(
         symbols=plan.feed.symbols,

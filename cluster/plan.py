@@ -26,8 +26,7 @@ from data.feed import Feed, open_feed
 from data.money import to_micro
 from data.records import ModelSet, SessionConfig
 from data.sessions import save_model, save_session
-from tuning.fit_models import fit_models
-from tuning.model_schedule import months_between, retrained, retraining_moments
+from tuning.model_schedule import months_between, retraining_moments
 
 WARM_UP_DATES = 500  # of the data's dates, whatever symbols trade
 HORIZON = 5
@@ -129,13 +128,6 @@ class FittedModels:
         for since, models in self.schedule:
             sets.append((since, {**sets[-1][1], **models}))
         return sets
-
-
-def fit_plan(plan: Plan, workers: int = 1) -> FittedModels:
-    """All models of a session over the plan's bars, none of which knows a bar of its own time."""
-    warm_up = fit_models(plan.fit_bars, HORIZON, plan.seed)
-    again = retrained(plan.history, plan.retrained_at, HORIZON, plan.seed, workers)
-    return FittedModels(warm_up, again)
 
 
 def save_models(

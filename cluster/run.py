@@ -19,7 +19,8 @@ from cluster.bring_up import LocalCluster, open_home
 from cluster.home import Home
 from cluster.live_source import LiveSource
 from cluster.live_view import LiveView
-from cluster.plan import Plan, fit_plan, plan_session, record_session
+from cluster.model_cache import fitted_plan
+from cluster.plan import Plan, plan_session, record_session
 from cluster.processes import ServiceError, last_lines
 from cluster.settings import ClusterSettings, TradingMode, load, load_cluster, require_paper
 from cluster.stopping import stoppable
@@ -111,7 +112,7 @@ def _session(
     began: float,
 ) -> tuple[SessionConfig, SessionResult]:
     with ThreadPoolExecutor(1, "fit") as pool:
-        models = pool.submit(fit_plan, plan)
+        models = pool.submit(fitted_plan, cluster.home, plan)
         database = cluster.start_services()
         cluster.start_ray()
         view.show(source.phase("fitting models on the warm-up and on each year's past"))

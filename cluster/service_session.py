@@ -5,31 +5,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import psycopg
 
 from actors.contract import Floats
 from actors.limits import RiskLimits
-from cluster.fingerprint import ROOT, code_hash, fingerprint
-from cluster.home import Home, write_private
-from cluster.plan import HORIZON, Plan, session_config
+from cluster.plan import HORIZON, session_config
 from data.bars import empty_bars
 from data.errors import InputError
 from data.feed import Feed
-from data.jit_cache import FLOORS
 from data.records import SessionConfig
 from data.sessions import save_model, save_session
-from tuning.fit_models import fit_models
 
 # A standing trader renews its lease four times in this time; a dead one's successor waits for it.
 LEASE_TTL_S = 5.0
@@ -103,37 +95,3 @@ def open_service_session(
     )
     save_session(connection, config)
     return config
-
-
-def fitted_models(home: Home, plan: Plan) -> dict[str, Floats]:
-    """The plan's models, from the home when the same were fitted before by the same code.
-
-    A damaged file is fitted anew. Only the holder of the home's lock may call this.
-    """
-    directory = home.path / "models"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    path = directory / f"{_key(plan)}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            return {name: kept[name] for name in kept.files}
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        path.unlink()
-    models = fit_models(plan.fit_bars, HORIZON, plan.seed)
-    buffer = io.BytesIO()
-    np.savez(buffer, **models)  # type: ignore[arg-type]
-    write_private(path, buffer.getvalue())
-    return models
-
-
-def _key(plan: Plan) -> str:
-    parts = (
-        HORIZON,
-        plan.seed,
-        plan.models_from,
-        hashlib.sha256(plan.fit_bars.tobytes()).hexdigest(),
-        sorted(fingerprint().items()),
-        code_hash(ROOT, FLOORS[:-1]),
-    )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]

@@ -14,7 +14,7 @@ from rich.console import Console
 from cluster import tune_view
 from cluster.database import database
 from cluster.home import Home
-from cluster.settings import ClusterSettings, load_cluster
+from cluster.settings import load_cluster
 from cluster.tune import feed_of, opened
 from data.errors import InputError
 from data.sessions import latest_session, load_model, load_session
@@ -102,14 +102,14 @@ def _judged(
     return verdict, f"{made}; sessions of {scope} use it from their next round on"
 
 
-def rollback(agent: str, reason: str, session: str, data: str | None) -> int:
+def rollback(agent: str, reason: str, session: str, group: str | None) -> int:
     """Back to the model before the one in force."""
     if not reason.strip():
         raise InputError("--reason is empty: say why")
     settings = load_cluster()
     home = Home(settings.home)
     with database(settings, home, "ops") as url, connect(url, name="sapphire-rollback") as link:
-        scope = _scope(link, settings, home, agent, session, data)
+        scope = _scope(link, agent, session, group)
         change = champions.rollback(link, agent, scope, reason, getpass.getuser())
     what = f"model {change.model[:12]}" if change.model else "the session's own model"
     Console().print(f"{agent}: {what} is in force again for {scope}: {reason}", highlight=False)
@@ -154,11 +154,9 @@ def _session(link: psycopg.Connection, asked: str) -> str:
 
 def _scope(
     link: psycopg.Connection,
-    settings: ClusterSettings,
-    home: Home,
     agent: str,
     session: str,
-    data: str | None,
+    group: str | None,
 ) -> Scope:
     """The scope of what is taken back: a session's, or the one whose changes are on record."""
     session_id = _session(link, session)
@@ -171,7 +169,7 @@ def _scope(
         for entry in champions.history(link, agent)
         if not entry.recorded.session_id
     }  # fmt: skip
-    chosen = [scope for scope in scopes if data is None or scope.group == data]
+    chosen = [scope for scope in scopes if group is None or scope.group == group]
     if not chosen:
         raise InputError(f"{agent}: no model was ever put in force for live sessions")
     if len(chosen) > 1:

@@ -17,12 +17,12 @@ from cluster.bring_up import LocalCluster, open_home
 from cluster.home import Home, Instance
 from cluster.live_source import LiveSource
 from cluster.live_view import LiveView
+from cluster.model_cache import fitted_models
 from cluster.plan import plan_session
 from cluster.processes import ServiceError, spawn
 from cluster.service_session import (
     LEASE_TTL_S,
     chosen_symbols,
-    fitted_models,
     open_service_session,
 )
 from cluster.settings import TradingMode, load, load_cluster, require_paper

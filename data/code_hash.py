@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from data.jit_cache import imported_modules
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def code_hash(root: Path, floors: Sequence[str]) -> str:
     """SHA-256 hex over names and contents of every module of these floors below ``root``."""
+    return _hash(root, (path for floor in floors for path in (root / floor).rglob("*.py")))
+
+
+def reached_hash(root: Path, modules: Sequence[str]) -> str:
+    """The same over these modules and all of ours that they import at their top, or those do."""
+    found: set[Path] = set()
+    queue = [root.joinpath(*name.split(".")).with_suffix(".py") for name in modules]
+    while queue:
+        path = queue.pop()
+        if path not in found:
+            found.add(path)
+            queue += imported_modules(root, path)
+    return _hash(root, found)
+
+
+def _hash(root: Path, paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(path for floor in floors for path in (root / floor).rglob("*.py")):
+    for path in sorted(paths):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -9,7 +9,7 @@ under the exclusive trading lock, so that two operators never decide on the same
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -70,6 +70,7 @@ class Standing:
     trained_until: int = 0
     seq: int = 0  # of the record that laid it down, 0 for the session's own
     below: str = ""  # the model that a rollback or demotion would bring back
+    session_id: str = ""  # that its record names; "" for all of a kind
 
 
 @dataclass(frozen=True)
@@ -107,14 +108,17 @@ def promote(
 ) -> Promotion:
     """Puts the candidate in force from the next round on, if every rule has passed.
 
-    With ``session_id`` only in that session, which is how a historical one gets it. InputError
-    names each rule that failed, or says that the incumbent changed since the judgement; there is
-    no way round. Promoting what is in force changes nothing and says so.
+    With ``session_id``, here or in the candidate's scope, only in that session, which is how a
+    historical one gets it. InputError names each rule that failed, or says that the incumbent
+    changed since the judgement; there is no way round. Promoting what is in force changes nothing
+    and says so.
     """
     _check(candidate, reasons)
-    scope = Scope(
-        candidate.scope.group, candidate.scope.horizon, candidate.scope.bars_per_year, session_id
-    )
+    scope = candidate.scope
+    if session_id and session_id != scope.session_id:
+        if scope.session_id:
+            raise InputError(f"the candidate is for session {scope.session_id}, not {session_id}")
+        scope = replace(scope, session_id=session_id)
     with connection.transaction():
         _lock(connection)
         standing = _standing(_changes(connection, candidate.agent, scope).changes)
@@ -145,7 +149,7 @@ def promote(
             by=by,
             champion=champion,
         )
-        seq = append_change(connection, change, session_id)
+        seq = append_change(connection, change, scope.session_id)
     return Promotion(champion, model, seq, changed=True)
 
 
@@ -266,6 +270,7 @@ def _standing(changes: Sequence[RecordedChange]) -> Standing:
         top.change.trained_until,
         top.seq,
         below[-1] if below else "",
+        top.session_id,
     )
 
 

@@ -23,6 +23,7 @@ from benchmarks.load.wrk import Outcome, Phase, Target, run
 from benchmarks.processes import ROOT
 from cluster.bring_up import LocalCluster
 from cluster.home import Home, write_private
+from cluster.model_cache import fitted_models
 from cluster.own_token import own_token
 from cluster.plan import plan_session
 from cluster.processes import (
@@ -33,7 +34,7 @@ from cluster.processes import (
     last_lines,
     wait_until,
 )
-from cluster.service_session import LEASE_TTL_S, fitted_models, open_service_session
+from cluster.service_session import LEASE_TTL_S, open_service_session
 from cluster.settings import ClusterSettings
 from cluster.trader_process import TraderRequest
 from data.records import SessionConfig

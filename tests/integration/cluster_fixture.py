@@ -25,8 +25,9 @@ import psycopg
 from actors.ray_actors import gate_actor_name
 from cluster.bring_up import CELL, Database, LocalCluster
 from cluster.home import Home, Instance
+from cluster.model_cache import fitted_plan
 from cluster.own_token import own_token
-from cluster.plan import FittedModels, Plan, fit_plan, plan_session, record_session
+from cluster.plan import FittedModels, Plan, plan_session, record_session
 from cluster.processes import Process, find_processes, free_ports, last_lines, wait_until
 from cluster.service_session import LEASE_TTL_S, open_service_session
 from cluster.settings import ClusterSettings
@@ -97,7 +98,7 @@ class RealCluster:
     def start(self) -> None:
         """Fits the models beside the bring-up, as ``sapphire run`` does."""
         with ThreadPoolExecutor(1) as pool:
-            models = pool.submit(fit_plan, self.plan)
+            models = pool.submit(fitted_plan, self.home, self.plan)
             self._database = self.cluster.start_services()
             self.cluster.start_ray()
             self.models = models.result()

@@ -93,6 +93,17 @@ def test_a_promotion_is_model_row_champion_row_and_record(ops: psycopg.Connectio
     assert in_force(ops, "vpin_hft", SCOPE).model == ""
 
 
+def test_nothing_stays_of_a_promotion_that_breaks_off(
+    house: House, ops: psycopg.Connection
+) -> None:
+    with house.connect() as superuser:
+        superuser.execute("REVOKE INSERT ON journal FROM sapphire_ops")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):  # at the record, the last of three
+        promote(ops, candidate(5), GOOD, "ann")
+    assert counts(ops) == (0, 0, 0)
+    assert in_force(ops, AGENT, SCOPE).model == ""
+
+
 def test_what_is_in_force_is_not_promoted_again(ops: psycopg.Connection) -> None:
     first = promote(ops, candidate(5), GOOD, "ann")
     again = promote(ops, candidate(5, study="s2"), GOOD, "bob")
@@ -183,6 +194,11 @@ def test_one_session_can_have_its_own(house: House, ops: psycopg.Connection) -> 
     assert rollback(ops, AGENT, named, "enough", "ann").model == ""
     assert in_force(ops, AGENT, named).model == ""
     assert in_force(ops, AGENT, general).model != ""
+    again = promote(ops, candidate(7, scope=named), GOOD, "ann")
+    assert again.changed
+    assert in_force(ops, AGENT, named).model == again.model != in_force(ops, AGENT, general).model
+    with pytest.raises(InputError, match="is for session"):
+        promote(ops, candidate(3, again.model, scope=named), GOOD, "ann", "another")
     with pytest.raises(InputError, match="no session is called"):
         in_force(ops, AGENT, Scope("equities", 5, 252, "nope"))
     with pytest.raises(InputError, match="of another kind"):

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from data.errors import InputError
-from tuning.study.splits import assemble, combinatorial, purged_folds, walk_forward
+from tuning.study.splits import assemble, combinatorial, walk_forward
 
 
 @st.composite
@@ -81,25 +81,3 @@ def test_walk_forward_learns_before_it_is_tested(gaps, folds, scheme, share, gap
         for since, until in fold.train:
             assert moments[0] <= since < until <= fold.test_from - gap
         assert ((moments >= fold.test_from) & (moments < fold.test_until)).sum() >= 2
-
-
-@given(
-    st.lists(st.integers(1, 9), min_size=6, max_size=40),
-    st.integers(2, 5),
-    st.integers(0, 12),
-    st.integers(0, 6),
-)
-def test_purged_folds_agree_with_purged_rows(gaps, folds, label, embargo):
-    moments = np.cumsum(gaps)
-    try:
-        found = purged_folds(moments, folds, label, embargo)
-        splits = combinatorial(moments, moments + label, folds, 1, embargo)
-    except InputError:
-        return
-    for fold, split in zip(found, splits, strict=True):
-        inside = np.zeros(len(moments), bool)
-        for since, until in fold.train:
-            inside |= (moments >= since) & (moments + label < until)
-        assert np.flatnonzero(inside).tolist() == split.train.tolist()
-        tested = (moments >= fold.test_from) & (moments < fold.test_until)
-        assert np.flatnonzero(tested).tolist() == split.test.tolist()

@@ -80,13 +80,13 @@ def test_a_champion_that_turns_is_found_and_when_it_turned() -> None:
 
 
 def test_a_champion_that_is_as_good_is_seldom_demoted_however_often_it_is_reviewed() -> None:
-    """Declared: at most 5 % in its whole life. Reviewed ten times in three years; 2 % were."""
+    """Declared: at most 5 % in its whole life. Reviewed ten times in three years."""
     rules = DecayRules(confidence=0.95, least_windows=1, least_outcomes=1)
     demoted = sum(
         any(judge_decay(cut(whole, days), HORIZON, rules).decayed for days in range(75, 751, 75))
-        for whole in (stream(seed, 750) for seed in range(100))
+        for whole in (stream(seed, 750) for seed in range(60))
     )
-    assert demoted <= 5
+    assert demoted <= 3  # 5 % of 60
 
 
 def test_the_declared_rate_holds_at_every_moment() -> None:
@@ -109,9 +109,9 @@ def test_the_declared_rate_holds_at_every_moment() -> None:
 def test_decay_is_found_in_nearly_all_streams() -> None:
     found = sum(
         judge_decay(stream(seed, 1_100, wrong_from=500), HORIZON, RULES).decayed
-        for seed in range(40)
+        for seed in range(20)
     )
-    assert found >= 36
+    assert found >= 18
 
 
 def test_the_capital_is_the_formula_and_fair() -> None:

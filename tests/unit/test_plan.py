@@ -12,19 +12,11 @@ import numpy as np
 import pytest
 
 from cluster import plan as plan_module
-from cluster.plan import (
-    HORIZON,
-    WARM_UP_DATES,
-    Plan,
-    fit_plan,
-    plan_session,
-    session_config,
-)
+from cluster.plan import WARM_UP_DATES, Plan, plan_session, session_config
 from data.errors import InputError
 from data.feed import open_feed
 from data.import_job import ImportOptions
 from data.importing import import_files
-from tuning import fit_predictor
 
 LOAD_ONCE = functools.cache(open_feed)
 
@@ -67,22 +59,6 @@ def test_the_predictor_is_trained_again_each_year_on_all_symbols_past() -> None:
         "2002-06-01", "2002-09-01", "2002-12-01",
     ]  # fmt: skip
     assert plan_session(None, None, (), None, 7, retrain_months=0).retrained_at == ()
-
-
-def test_the_models_of_a_plan_know_only_their_past() -> None:
-    made = plan_session(None, "2002-06-28", (), None, 7, retrain_months=1)
-    fitted = fit_plan(made)
-    sets = fitted.sets(made.models_from)
-    assert [since for since, _ in sets] == [made.models_from, *made.retrained_at]
-    assert len(sets) == 4
-    predictors = [models.pop("market_prediction") for _, models in sets]
-    for since, params in zip(made.retrained_at, predictors[1:], strict=True):
-        past = made.history[made.history["ts"] < since]
-        assert params.tobytes() == fit_predictor.fit(past, HORIZON, 7).tobytes()
-    assert len({params.tobytes() for params in predictors}) == 4
-    for _, models in sets:
-        assert models.keys() == sets[0][1].keys()
-        assert all(models[name] is sets[0][1][name] for name in models)
 
 
 def test_dates_are_included_and_models_do_not_depend_on_them() -> None:

@@ -10,9 +10,7 @@ import psycopg
 import pytest
 
 from actors.limits import RiskLimits
-from cluster.home import Home
-from cluster.plan import Plan, plan_session
-from cluster.service_session import chosen_symbols, fitted_models, open_service_session
+from cluster.service_session import chosen_symbols, open_service_session
 from data.errors import InputError
 from data.sessions import load_session
 from data.store import ensure_roles, migrate
@@ -66,25 +64,3 @@ def test_a_session_of_many_symbols_is_recorded_and_trades_from_its_opening(
     assert stored.mode == "paper"
     assert stored.first_traded == 1_795_608_000_250_000_000
     assert stored.models_from == 7
-
-
-@pytest.fixture(scope="module")
-def plan() -> Plan:
-    return plan_session(None, "2002-03-28", ("IBM",), None, 3)
-
-
-def test_models_are_fitted_once_and_then_kept(tmp_path: Path, plan: Plan) -> None:
-    home = Home(tmp_path / "home").create()
-    first = fitted_models(home, plan)
-    (file,) = (home.path / "models").iterdir()
-    written = file.stat().st_mtime_ns
-    again = fitted_models(home, plan)
-    assert file.stat().st_mtime_ns == written
-    assert first.keys() == again.keys()
-    for name, params in first.items():
-        assert params.tobytes() == again[name].tobytes()
-    file.write_bytes(b"damaged")
-    mended = fitted_models(home, plan)
-    assert {name: p.tobytes() for name, p in mended.items()} == {
-        name: p.tobytes() for name, p in first.items()
-    }

@@ -41,7 +41,8 @@ INSERTS = {
     },
     "sapphire_ops": {
         "journal", "journal_identity", "trading_state", "session", "session_end", "model",
-        "api_token",
+        "api_token", "study", "study_trial", "study_event", "segment_opening", "champion",
+        "champion_proposal", "retune_run", "retune_end",
     },
 }  # fmt: skip
 UPDATES = {

@@ -11,7 +11,6 @@ from tuning.study.splits import (
     assemble,
     combinatorial,
     path_splits,
-    purged_folds,
     purged_kfold,
     walk_forward,
 )
@@ -36,6 +35,24 @@ def test_paths_of_the_book():
     # Lopez de Prado 2018, figure 12.1: the first path takes splits 1 to 5 for N = 6, k = 2.
     assert (path_splits(6, 2)[0] + 1).tolist() == [1, 1, 2, 3, 4, 5]
     assert (path_splits(6, 2)[4] + 1).tolist() == [5, 9, 12, 14, 15, 15]
+
+
+def test_splits_of_skfolio():
+    """skfolio 1.12 CombinatorialPurgedCV(6, 2, purged_size=1, embargo_size=1) over 24 rows."""
+    begin = np.arange(24)
+    splits = combinatorial(begin, begin + 1, 6, 2, embargo=1)
+    assert splits[0].train.tolist() == list(range(10, 24))
+    assert splits[2].train.tolist() == [6, 7, 8, 9, 10, *range(18, 24)]
+    assert splits[9].train.tolist() == [*range(7), *range(18, 24)]
+    # Its get_path_ids(): which path each tested group of each split belongs to.
+    ids = [[int((path_splits(6, 2)[:, g] == s.number).argmax()) for g in s.groups] for s in splits]
+    assert ids == [
+        *([p, 0] for p in range(5)),
+        *([p, 1] for p in range(1, 5)),
+        *([p, 2] for p in range(2, 5)),
+        *([p, 3] for p in range(3, 5)),
+        [4, 4],
+    ]
 
 
 def test_purge_and_embargo_by_hand():
@@ -93,14 +110,6 @@ def test_without_a_first_share_the_first_fold_teaches_nothing():
     assert folds[1] == Fold(1, ((100, 104),), 104, 108)
 
 
-def test_purged_folds_by_hand():
-    assert purged_folds(MOMENTS, 3, label=2, embargo=1) == [
-        Fold(0, ((107, 114),), 100, 104),
-        Fold(1, ((100, 104), (111, 114)), 104, 108),
-        Fold(2, ((100, 108),), 108, 112),
-    ]
-
-
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -112,9 +121,6 @@ def test_purged_folds_by_hand():
         (lambda: walk_forward(MOMENTS[::-1], 2), "increasing"),
         (lambda: walk_forward(MOMENTS, 0), "give 1 or more"),
         (lambda: walk_forward(MOMENTS, 2, gap=-1), "0 or more"),
-        (lambda: purged_folds(MOMENTS, 2, label=12), "nothing to learn"),
-        (lambda: purged_folds(MOMENTS, 1, label=0), "give 2 or more"),
-        (lambda: purged_folds(MOMENTS, 2, label=-1), "0 or more"),
         (lambda: purged_kfold(MOMENTS, MOMENTS, 7), "too little data: 12 observations for 7"),
         (lambda: purged_kfold(MOMENTS, MOMENTS + 20, 3), r"tests groups \(0,\) has nothing"),
         (lambda: combinatorial(MOMENTS, MOMENTS, 4, 4), "give 1 or more, and fewer"),

@@ -7,6 +7,7 @@ sums and one with their sums of squares, instead of thousands of passes over (T,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +48,7 @@ class BlockMoments:
     """
 
     def __init__(self, returns: NDArray[np.floating], edges: NDArray[np.integer]) -> None:
-        starts = np.asarray(edges[:-1], np.intp)
-        count, columns = len(starts), returns.shape[1]
+        count, columns = len(edges) - 1, returns.shape[1]
         self.sizes = np.diff(edges).astype(np.float64)
         self.centre = np.empty(columns)
         self.sums, self.squares = np.empty((count, columns)), np.empty((count, columns))
@@ -57,11 +57,12 @@ class BlockMoments:
             part = slice(start, min(start + COLUMNS, columns))
             values = np.asarray(returns[:, part], np.float64)
             self.centre[part] = values.mean(axis=0)
-            self.low[:, part] = np.minimum.reduceat(values, starts, axis=0)
-            self.high[:, part] = np.maximum.reduceat(values, starts, axis=0)
-            values = values - self.centre[part]
-            self.sums[:, part] = np.add.reduceat(values, starts, axis=0)
-            self.squares[:, part] = np.add.reduceat(values * values, starts, axis=0)
+            for block, (first, last) in enumerate(pairwise(np.asarray(edges).tolist())):
+                rows = values[first:last]
+                self.low[block, part], self.high[block, part] = rows.min(axis=0), rows.max(axis=0)
+                gaps = rows - self.centre[part]
+                self.sums[block, part] = gaps.sum(axis=0)
+                self.squares[block, part] = np.einsum("ij,ij->j", gaps, gaps)
         # Only a column that stands still in some block can stand still in a set of them.
         spread = self.high - self.low
         still = spread <= NO_VARIATION * np.maximum(np.abs(self.high), np.abs(self.low))

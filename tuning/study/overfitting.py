@@ -99,7 +99,7 @@ def deflated_sharpe(
 def minimum_backtest_length(trials: float, annual_sharpe: float = 1.0) -> float:
     """Years of data below which the best of ``trials`` without skill is expected to look as good.
 
-    (E[max of N] / annual ratio)^2 (2014, theorem 3); nan unless the ratio is above 0.
+    (E[max of N] / annual ratio)^2 (Notices of the AMS 2014); nan unless the ratio is above 0.
     """
     if not annual_sharpe > 0.0:
         return math.nan

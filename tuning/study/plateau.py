@@ -2,7 +2,7 @@
 
 A strategy that works because of the market works with slightly other parameters too. A spike that
 its neighbours do not share is fitted to the noise of the history (Pardo 2008, The Evaluation and
-Optimization of Trading Strategies, chapter 10; Lopez de Prado 2018, chapter 11).
+Optimization of Trading Strategies).
 
 The rule. Neighbours are the nearest other configurations, a tenth of all trials but 5 to 25, no
 farther than ``REACH``. Their median must

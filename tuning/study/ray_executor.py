@@ -159,6 +159,10 @@ class _EngineSearch(Searcher):
         if self._engine.has_work or self._engine.finished or self.error is not None:
             self._desk.ring.remote(self._turn)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes its searcher to disk for a resume of its own, which nobody uses."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study's store is the record."""
 

@@ -80,41 +80,6 @@ def walk_forward(
     return found
 
 
-def purged_folds(moments: Ints, folds: int, label: int, embargo: int = 0) -> list[Fold]:
-    """k-fold by time: each stretch is tested once, and all the rest may teach but for its edges.
-
-    Labels span [ts, ts + ``label``] ns. Before the test only labels that end before it begins are
-    kept; after it only rows that begin later than its last label's end plus ``embargo``.
-    InputError for too little data.
-    """
-    moments = _increasing(moments)
-    if label < 0 or embargo < 0:
-        raise InputError(f"label {label} and embargo {embargo}: give nanoseconds, 0 or more")
-    if folds < 2:
-        raise InputError(f"{folds} fold leaves nothing to learn from: give 2 or more")
-    edges = _edges(len(moments), folds)
-    found = []
-    for number, (start, stop) in enumerate(pairwise(edges)):
-        begins, last = int(moments[start]), int(moments[stop - 1])
-        ends = int(moments[stop]) if stop < len(moments) else last + 1
-        sides = (
-            (int(moments[0]), begins),
-            (last + label + embargo + 1, int(moments[-1]) + label + 1),
-        )
-        train = tuple(
-            (since, until)
-            for since, until in sides
-            if ((moments >= since) & (moments + label < until)).any()
-        )
-        if not train:
-            raise InputError(
-                f"fold {number} has nothing to learn from: labels of {label} ns and an embargo of "
-                f"{embargo} ns take all of it; give more data or fewer folds"
-            )
-        found.append(Fold(number, train, begins, ends))
-    return found
-
-
 def purged_kfold(begin: Ints, end: Ints, folds: int, embargo: int = 0) -> list[Split]:
     """The splits of purged k-fold: ``combinatorial`` with one test group at a time."""
     return combinatorial(begin, end, folds, 1, embargo)
