@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayHead]:
         yield ray
     finally:
         ray.stop()
+        shutil.rmtree(home.runtime_dir())
 
 
 @pytest.fixture(scope="module")
