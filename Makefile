@@ -12,7 +12,7 @@ ifneq ($(shell $(BIN)/python -c 'print(open("$(STAMP)").read().strip())' 2>/dev/
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down status test chaos load lint format verify bench lock clean
+.PHONY: help setup run up down status tune test chaos load lint format verify bench lock clean
 
 help: ## Show this help
 	@echo 'Sapphire: a multi-agent paper-trading cluster on Ray'
@@ -40,6 +40,9 @@ status: $(STAMP) ## Ask every part how it is; exit 1 when something is not healt
 
 verify: $(STAMP) ## Check a session's journal (the last one, or ARGS=SESSION)
 	@exec $(BIN)/sapphire verify $(ARGS)
+
+tune: $(STAMP) ## Search parameters over the sample data, and say whether the winner is to be believed
+	@exec $(BIN)/sapphire tune run $(ARGS)
 
 test: $(STAMP) ## Run all tests
 	@exec $(BIN)/python -m pytest $(ARGS)

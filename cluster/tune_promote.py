@@ -99,7 +99,7 @@ def _judged(
         link, verdict.candidate, verdict.reasons, getpass.getuser(), session_id
     )
     store.note(spec.name, EVIDENCE, {"champion": made.champion, "model": made.model})
-    return verdict, f"{made}; sessions of {scope} use it from their next round on"
+    return verdict, f"{made}; in force from the next round on: {scope}"
 
 
 def rollback(agent: str, reason: str, session: str, group: str | None) -> int:

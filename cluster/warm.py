@@ -39,6 +39,11 @@ from tuning.backtesting import KEEPABLE, BacktestParams, backtest
 from tuning.benchmark import buy_and_hold
 from tuning.cost_breakdown import volatility_before
 from tuning.fit_models import fit_models
+from tuning.study.committee_evaluator import CommitteeEvaluator
+from tuning.study.folds import make_folds
+from tuning.study.market import Market
+from tuning.study.signal_evaluator import SignalEvaluator
+from tuning.study.targets import target_of
 
 SYMBOLS, DATES = 3, 420
 
@@ -72,6 +77,15 @@ def warm() -> None:
     volatility_before(bars, SYMBOLS)
     warm_builder()
     _at_the_door(bars)
+    _in_a_study(bars)
+
+
+def _in_a_study(bars: Bars) -> None:
+    """What a worker of a study does before its first trial."""
+    market = Market(symbols=tuple("ABC"), bars=bars, limits=RiskLimits())
+    folds = make_folds(bars["ts"][::SYMBOLS].astype(np.int64), "anchored", 2)
+    SignalEvaluator(market, folds).prepare()
+    CommitteeEvaluator(market, folds, target_of("trend_momentum")).prepare()
 
 
 def _at_the_door(bars: Bars) -> None:

@@ -17,6 +17,8 @@ import numpy as np
 from actors import strategy_optimization as agent
 from actors.agent import Agent
 from actors.contract import OUT_FIXED, STATUS, Floats, Status, no_params
+from actors.rules import SPACE as RULE_SPACE
+from actors.space import Real, Space
 from data.bars import Bars
 from tuning.fit_trend import PRIOR_SLOPE
 from tuning.labels import NO_LABEL, labels
@@ -31,6 +33,12 @@ DECLARED: tuple[dict[str, Any], ...] = (
     {"rule": "donchian", "entry": 20, "exit": 10, **_TREND},
     {"rule": "rsi", "period": 14, "width": 20.0, **_REVERSION},
     {"rule": "bollinger", "period": 20, "width": 2.0, **_REVERSION},
+)
+# What a study may search: a champion's rule, and how far its link may lean. Under the seeded prior
+# hardly any rule speaks loudly enough to pay for a trade.
+SPACE = Space(
+    {**RULE_SPACE.parameters, "prior_slope": Real(0.01, 1.0, PRIOR_SLOPE, log=True)},
+    RULE_SPACE.constraints,
 )
 _FIRST_SIGNAL = OUT_FIXED + agent.SPEC.evidence.index("signal_0")
 

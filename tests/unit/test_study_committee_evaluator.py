@@ -144,10 +144,14 @@ def test_an_incumbent_may_be_a_model_row() -> None:
 
 def test_a_champion_stands_alone_and_the_seeded_set_is_its_incumbent() -> None:
     champions = evaluator("strategy_optimization")
-    config = {"rule": "bollinger", "bollinger_period": 10, "bollinger_width": 1.5}
+    config = {
+        "rule": "bollinger", "bollinger_period": 10, "bollinger_width": 1.5, "prior_slope": 0.2,
+    }  # fmt: skip
     row = champions.model(config, BARS)
     assert len(row) == 11
     assert row[:5].tolist() == [3.0, 10.0, 1.5, -0.5, -0.25]
+    humble = champions.model({**config, "prior_slope": 0.02}, BARS)
+    assert 0.0 < abs(humble[-1]) < abs(row[-1])
     seeded = fit_models(BARS[BARS["ts"] < FOLDS[0].test_from], 5, 0)["strategy_optimization"]
     assert same(champions.incumbent()[:1], champions.incumbent(seeded)[:1])
 

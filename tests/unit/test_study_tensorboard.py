@@ -15,7 +15,7 @@ from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from tuning.study import tensorboard
 from tuning.study.contract import FAILED, PRUNED
-from tuning.study.tensorboard import write_events
+from tuning.study.tensorboard import write_tensorboard
 from tuning.study.view import best_so_far
 
 
@@ -63,7 +63,7 @@ def hyperparameters(run: Path) -> dict[str, object]:
 
 def test_a_trial_has_its_folds_objectives_and_configuration(tmp_path: Path) -> None:
     view = two_objectives(study_view(30))
-    assert write_events(view, tmp_path) == 31
+    assert write_tensorboard(view, tmp_path) == 31
     best = view.winning
     assert best is not None
     run = tmp_path / f"trial-{best.number:06d}"
@@ -80,7 +80,7 @@ def test_a_trial_has_its_folds_objectives_and_configuration(tmp_path: Path) -> N
 
 def test_pruned_and_failed_trials_have_what_there_is(tmp_path: Path) -> None:
     view = study_view(30)
-    write_events(view, tmp_path)
+    write_tensorboard(view, tmp_path)
     pruned = next(trial for trial in view.trials if trial.status == PRUNED)
     failed = next(trial for trial in view.trials if trial.status == FAILED)
     assert set(scalars(tmp_path / f"trial-{pruned.number:06d}")) == {"fold/sharpe"}
@@ -90,7 +90,7 @@ def test_pruned_and_failed_trials_have_what_there_is(tmp_path: Path) -> None:
 
 def test_the_study_as_a_whole_shows_the_best_so_far(tmp_path: Path) -> None:
     view = study_view(30)
-    write_events(view, tmp_path)
+    write_tensorboard(view, tmp_path)
     found = scalars(tmp_path / "study")
     assert [v for _, v in found["best/sharpe"]] == pytest.approx(best_so_far(view).tolist())
     assert [step for step, _ in found["trial/sharpe"]] == [t.number for t in view.complete]
@@ -99,8 +99,8 @@ def test_the_study_as_a_whole_shows_the_best_so_far(tmp_path: Path) -> None:
 def test_the_files_depend_on_the_study_alone_and_replace_each_other(tmp_path: Path) -> None:
     view = study_view(12)
     for _ in range(2):
-        write_events(view, tmp_path / "a")
-    write_events(view, tmp_path / "b")
+        write_tensorboard(view, tmp_path / "a")
+    write_tensorboard(view, tmp_path / "b")
     files = {path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("events*")}
     assert len(files) == 13
     for path in files:
@@ -112,7 +112,7 @@ def test_of_very_many_trials_the_best_get_a_run(
 ) -> None:
     monkeypatch.setattr(tensorboard, "MOST_RUNS", 5)
     view = study_view(30)
-    assert write_events(view, tmp_path) == 6
+    assert write_tensorboard(view, tmp_path) == 6
     best = sorted(view.complete, key=lambda trial: -trial.values[0])[:5]
     names = {f"trial-{trial.number:06d}" for trial in best}
     assert {path.name for path in tmp_path.iterdir()} == names | {"study"}
@@ -120,5 +120,5 @@ def test_of_very_many_trials_the_best_get_a_run(
 
 def test_a_name_of_an_objective_cannot_become_a_path(tmp_path: Path) -> None:
     view = replace(study_view(3), spec=spec(objectives=["my goal: ü<"]))
-    write_events(view, tmp_path)
+    write_tensorboard(view, tmp_path)
     assert all("<" not in tag and " " not in tag for tag in scalars(tmp_path / "trial-000000"))

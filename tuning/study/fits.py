@@ -159,12 +159,14 @@ class Fits:
 
     def _champions(self, config: Config, train: tuple[Interval, ...]) -> Floats:
         declared = [dict(each) for each in DECLARED] if config == SEEDED else [champion_of(config)]
-        samples = self._once("signals", tuple(config.items()), lambda: self._signals(declared))
+        key = tuple(tuple(each.items()) for each in declared)
+        samples = self._once("signals", key, lambda: self._signals(declared))
+        slope = float(config.get("prior_slope", fit_trend.PRIOR_SLOPE))
         taught = within(samples, train)
         for i, champion in enumerate(declared):
             signal = np.ascontiguousarray(taught.x[:, i : i + 1])
             own = Samples(signal, taught.y, taught.begin, taught.end)
-            link = humble_link(own, self._horizon, fit_trend.PRIOR_SLOPE)
+            link = humble_link(own, self._horizon, slope)
             if len(link) == 0:
                 return no_params()
             champion["link"] = list(link)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -189,9 +190,7 @@ def slice_chart(view: StudyView, names: Sequence[str]) -> go.Figure:
             )
         figure.update_xaxes(
             title_text=name,
-            type=(kind := _kind(parameter_of(view, name))),
-            dtick=1 if kind == "log" else None,
-            tickformat="~g" if kind == "log" else None,
+            **_scale(parameter_of(view, name)),
             title_standoff=4,
             **at,
         )
@@ -264,10 +263,14 @@ def pareto_chart(view: StudyView) -> go.Figure:
     return figure
 
 
-def _kind(parameter: Parameter) -> str:
+def _scale(parameter: Parameter) -> dict[str, Any]:
     if isinstance(parameter, Choice):
-        return "category"
-    return "log" if parameter.log else "linear"
+        return {"type": "category"}
+    if not parameter.log:
+        return {"type": "linear"}
+    # Plotly's own marks of a logarithmic axis are decades: few ranges hold two of them.
+    marks = parameter.points(5)
+    return {"type": "log", "tickvals": marks, "ticktext": [value_text(mark) for mark in marks]}
 
 
 def _place(parameter: Parameter, value: Value | None) -> float:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from actors import financial_sentiment, pool_state, rules, sizing
+from actors import financial_sentiment, pool_state, sizing
 from actors.registry import AGENTS
 from actors.space import Config, Constraint, Parameter, Space, When
 from data.errors import InputError
-from tuning import fit_microstructure, fit_trend, fit_vpin, signal_backtest
+from tuning import fit_microstructure, fit_trend, fit_vpin, seed_champions, signal_backtest
 from tuning.study import predictor_settings
 
 SIGNAL, POOL, SIZING = "ema_cross", "pool", "sizing"
@@ -97,7 +97,7 @@ _COMMITTEE = {
 }
 PART_SPACES: dict[str, Space] = {
     "trend_momentum": fit_trend.SPACE,
-    "strategy_optimization": rules.SPACE,
+    "strategy_optimization": seed_champions.SPACE,
     "financial_sentiment": financial_sentiment.SPACE,
     "market_prediction": predictor_settings.SPACE,
     "volume_microstructure": fit_microstructure.SPACE,

@@ -27,7 +27,7 @@ _TAG = re.compile(r"[^-/\w.]")
 Step = tuple[int, Summary]
 
 
-def write_events(view: StudyView, directory: Path) -> int:
+def write_tensorboard(view: StudyView, directory: Path) -> int:
     """Writes the files below ``directory``, over those of the same study; the number of runs.
 
     The run ``study`` shows the best so far over all trials. Of more than MOST_RUNS trials those

@@ -1,0 +1,154 @@
+"""``sapphire tune submit|manifest``: a study on a Ray cluster, by its Jobs API or by Kubernetes.
+
+Options that these commands do not know are those of ``sapphire tune run`` (``retune`` with a
+schedule) there; they are checked here, before anything is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data.errors import InputError
+
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+# Where the trials of a job run is decided by the cluster, not by who sends it.
+_NOT_PASSED = ("--address", "--executor", "--storage", "--resume-if-exists")
+
+Study = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")]
+Rest = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[OPTIONS OF TUNE RUN]", help="What the study is, as for 'tune run'."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to ``sapphire tune``."""
+    app.command("submit", context_settings=_PASSED_ON)(submit_command)
+    app.command("manifest", context_settings=_PASSED_ON)(manifest_command)
+
+
+def submit_command(
+    study: Study,
+    address: Annotated[
+        str, typer.Option("--address", metavar="URL", help="Ray's dashboard, http://HOST:8265.")
+    ],
+    arguments: Rest = None,
+    storage: Annotated[
+        str, typer.Option("--storage", help="gs://BUCKET/PREFIX or a directory of the cluster.")
+    ] = "",
+    send: Annotated[
+        list[Path] | None,
+        typer.Option("--send", metavar="FILE", help="Goes along; the study names it by its name."),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", metavar="NAME=VALUE", help="For a proxy before the dashboard."),
+    ] = None,
+    python: Annotated[
+        str, typer.Option("--python", help="The interpreter on the cluster's nodes.")
+    ] = "python",
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Follow the log to the end, or return at once.")
+    ] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on stdout once it is submitted.")
+    ] = False,
+) -> None:
+    """Run a study as a job of a Ray cluster; sent again, it goes on where it stopped."""
+    from cluster.stopping import stoppable
+    from cluster.tune_submit import SubmitOptions, submit
+
+    options = SubmitOptions(
+        address=address,
+        study=study,
+        arguments=_checked("run", [study], arguments or []),
+        storage=storage,
+        files=tuple(send or ()),
+        headers=tuple(header or ()),
+        python=python,
+        wait=wait,
+        as_json=as_json,
+    )
+    with stoppable():
+        code = submit(options, os.environ, secrets.token_hex(4))
+    raise typer.Exit(code)
+
+
+def manifest_command(
+    study: Study,
+    bucket: Annotated[
+        str, typer.Option("--bucket", help="Keeps the studies, at gs://BUCKET/studies.")
+    ],
+    arguments: Rest = None,
+    namespace: Annotated[str, typer.Option("--namespace", help="Of Kubernetes.")] = "default",
+    image: Annotated[str, typer.Option("--image", help="Sapphire's.")] = "sapphire:0.1.0",
+    service_account: Annotated[
+        str, typer.Option("--service-account", help="May write to the bucket.")
+    ] = "sapphire-tune",
+    database_secret: Annotated[
+        str, typer.Option("--database-secret", help="A secret with the key DATABASE_URL.")
+    ] = "sapphire-database",
+    token_secret: Annotated[
+        str, typer.Option("--token-secret", help="Ray's, key auth_token; KubeRay's own if absent.")
+    ] = "",
+    workers: Annotated[int, typer.Option("--workers", help="Spot nodes at most.")] = 8,
+    worker_cpus: Annotated[
+        int, typer.Option("--worker-cpus", help="Trials at a time on each.")
+    ] = 4,
+    worker_memory: Annotated[str, typer.Option("--worker-memory", help="Of each.")] = "8Gi",
+    head_cpu: Annotated[str, typer.Option("--head-cpu", help="Of the head.")] = "2",
+    head_memory: Annotated[str, typer.Option("--head-memory", help="Of the head.")] = "8Gi",
+    hours: Annotated[float, typer.Option("--hours", help="Then a try is ended.")] = 6.0,
+    retries: Annotated[int, typer.Option("--retries", help="Further tries, which go on.")] = 2,
+    schedule: Annotated[
+        str | None,
+        typer.Option("--schedule", metavar="CRON", help="A retune at these times instead."),
+    ] = None,
+    zone: Annotated[str, typer.Option("--time-zone", help="Of the schedule.")] = "Etc/UTC",
+) -> None:
+    """Write the manifest of a study with a Ray cluster of its own, for 'kubectl apply -f -'."""
+    from cluster.tune_manifest import ClusterShape, manifest, retune_manifest
+
+    shape = ClusterShape(
+        bucket=bucket,
+        namespace=namespace,
+        image=image,
+        service_account=service_account,
+        database_secret=database_secret,
+        token_secret=token_secret,
+        workers=workers,
+        worker_cpus=worker_cpus,
+        worker_memory=worker_memory,
+        head_cpu=head_cpu,
+        head_memory=head_memory,
+        hours=hours,
+        retries=retries,
+    )
+    if schedule is None:
+        text = manifest(study, _checked("run", [study], arguments or []), shape)
+    else:
+        words = _checked("retune", [], arguments or [])
+        text = retune_manifest(study, schedule, words, shape, zone)
+    sys.stdout.write(text)
+
+
+def _checked(command: str, lead: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
+    """The words; typer's own usage error when ``sapphire tune COMMAND`` would not take them."""
+    for word in words:
+        if word.partition("=")[0] in _NOT_PASSED:
+            raise InputError(f"{word}: the cluster decides this; leave it out")
+    from cluster import tune_commands
+
+    group = typer.main.get_command(tune_commands.app)
+    known = getattr(group, "commands", {}).get(command)
+    if known is None:
+        raise InputError(f"this version has no command 'sapphire tune {command}'")
+    known.make_context(f"sapphire tune {command}", [*lead, *words])
+    return tuple(words)

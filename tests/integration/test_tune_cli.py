@@ -1,0 +1,89 @@
+"""``sapphire tune`` as a person types it, over the shipped sample data."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+STUDY = ("--target", "ema_cross", "--trials", "40", "--executor", "here", "--searcher", "random")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tune")
+
+
+def _tune(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
+    return subprocess.run(
+        [sys.executable, "-m", "cluster.cli", "tune", *words],
+        env=environment | {"SAPPHIRE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def _json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_a_study_from_its_first_trial_to_its_report(home: Path) -> None:
+    found = _json(_tune(home, "run", "one", *STUDY, "--json"))
+    assert found["trials"]["complete"] == 40
+    assert found["finished"]
+    assert found["sentence"].startswith(("Do not believe it", "Not proven", "It may be believed"))
+    page = home / "studies" / "one" / "report.html"
+    assert found["sentence"].split(":")[0] in page.read_text()
+
+    again = _tune(home, "run", "one", *STUDY)
+    assert again.returncode == 2
+    assert "a study is called 'one' already" in again.stderr
+    assert "sapphire tune resume one" in again.stderr
+
+    shown = _json(_tune(home, "show", "one", "--no-report", "--json"))
+    assert shown["winner"] == found["winner"]
+
+    resumed = _json(_tune(home, "resume", "one", "--no-report", "--executor", "here", "--json"))
+    assert resumed["winner"] == found["winner"]
+
+    other = _json(_tune(home, "run", "two", *STUDY, "--seed", "1", "--no-report", "--json"))
+    assert other["winner"] != found["winner"]
+    listed = _json(_tune(home, "list", "--json"))
+    assert [(s["study"], s["complete"]) for s in listed["studies"]] == [("one", 40), ("two", 40)]
+    both = _json(_tune(home, "compare", "one", "two", "--json"))
+    assert [study["study"] for study in both["studies"]] == ["one", "two"]
+    table = _tune(home, "compare", "one", "two").stdout
+    assert "deflated Sharpe" in table
+    assert "one" in table
+
+
+def test_what_belongs_to_a_session_cannot_be_promoted(home: Path) -> None:
+    assert _tune(home, "run", "mine", *STUDY, "--no-report").returncode == 0
+    refused = _tune(home, "promote", "mine")
+    assert refused.returncode == 2
+    assert "belongs to a session and is no agent's model" in refused.stderr
+
+
+def test_run_goes_on_with_a_study_where_it_is_told_to(home: Path) -> None:
+    first = _json(
+        _tune(home, "run", "cloud", *STUDY, "--resume-if-exists", "--no-report", "--json")
+    )
+    again = _json(
+        _tune(home, "run", "cloud", *STUDY, "--resume-if-exists", "--no-report", "--json")
+    )
+    assert first["winner"] == again["winner"]
+    other = _tune(home, "run", "cloud", *STUDY, "--seed", "9", "--resume-if-exists")
+    assert other.returncode == 2
+    assert "is another one (seed differ" in other.stderr
