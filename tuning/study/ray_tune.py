@@ -1,4 +1,4 @@
-"""What both forms of a study need of Ray Tune: a desk for answers, and a Tuner that leaves no trace.
+"""What both forms of a study need of Ray Tune: a desk for answers, a Tuner that leaves no trace.
 
 Results travel through the desk, an actor beside the driver, because Tune keeps every result that
 it sees in memory and on disk, and returns are long.
@@ -108,12 +108,19 @@ def run_tuner(
                 failure_config=FailureConfig(max_failures=RETRIES),
             ),
         ).fit()
-    except RayError as error:
-        raise ClusterLost(str(error).splitlines()[0]) from error
+    except Exception as failure:
+        raise _plain(broken() or failure) from failure
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     error = broken()
-    if isinstance(error, RayError):
-        raise ClusterLost(str(error).splitlines()[0]) from error
     if error is not None:
-        raise error
+        raise _plain(error)
+
+
+def _plain(error: BaseException) -> BaseException:
+    """What is Ray's own as a cluster that was lost, in one line; anything else as it is."""
+    if isinstance(error, RayError):
+        lost = ClusterLost(str(error).splitlines()[0])
+        lost.__cause__ = error
+        return lost
+    return error
