@@ -49,7 +49,12 @@ def run_command(
     ] = None,
     searcher: Annotated[str, typer.Option("--searcher", help="random, grid, tpe or pbt.")] = "tpe",
     scheduler: Annotated[
-        str, typer.Option("--scheduler", help="none, or halving: stop weak trials early.")
+        str,
+        typer.Option(
+            "--scheduler",
+            help="none, or halving: stop weak trials early. asha and pbt_async decide as trials"
+            " come, and are not exactly repeatable; both are slower where a trial takes ms.",
+        ),
     ] = "none",
     trials: Annotated[int, typer.Option("--trials", help="How many.")] = 200,
     generation: Annotated[
@@ -111,7 +116,7 @@ def run_command(
         trials=trials,
         generation=generation,
         seed=seed,
-        options=_pairs(option or []),
+        options=_pairs(option or [], scheduler),
         evaluation={key: value for key, value in evaluation.items() if value is not None},
         storage=storage,
         executor=executor,
@@ -247,10 +252,10 @@ def _names(text: str | None) -> list[str] | None:
 
 
 # Of the scheduler; every other option is the searcher's.
-_SCHEDULER = ("eta",)
+_OF_SCHEDULER = {"pbt_async": ("quantile", "resample", "scale")}
 
 
-def _pairs(texts: list[str]) -> dict[str, Any]:
+def _pairs(texts: list[str], scheduler: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for text in texts:
         key, sign, value = text.partition("=")
@@ -260,6 +265,7 @@ def _pairs(texts: list[str]) -> dict[str, Any]:
             number: float | int = int(value) if value.lstrip("-").isdigit() else float(value)
         except ValueError:
             raise InputError(f"--option {text!r}: the value must be a number") from None
-        place = options if key in _SCHEDULER else options.setdefault("searcher", {})
+        own = _OF_SCHEDULER.get(scheduler, ("eta",))
+        place = options if key in own else options.setdefault("searcher", {})
         place[key] = number
     return options

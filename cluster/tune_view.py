@@ -15,8 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuning.champions import HistoryEntry
-from tuning.study.contract import Trial
-from tuning.study.engine import Engine
+from tuning.study.contract import StudyRun, Trial
 from tuning.study.executors import Watch
 from tuning.study.progress import Progress as Pace
 from tuning.study.progress import State
@@ -36,11 +35,11 @@ def progress(
     pace, shown = Pace(already, clock()), [-math.inf]
     if not console.is_terminal:
 
-        def line(engine: Engine) -> None:
+        def line(run: StudyRun) -> None:
             now = clock()
-            if now - shown[0] >= LINE_EVERY_S or engine.finished:
+            if now - shown[0] >= LINE_EVERY_S or run.finished:
                 shown[0] = now
-                console.print(f"{name}: {_words(pace.look(engine, now))}", highlight=False)
+                console.print(f"{name}: {_words(pace.look(run, now))}", highlight=False)
 
         yield line
         return
@@ -48,11 +47,11 @@ def progress(
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(name, total=None, words="starting workers")
 
-        def draw(engine: Engine) -> None:
+        def draw(run: StudyRun) -> None:
             now = clock()
-            if now - shown[0] >= EVERY_S or engine.finished:
+            if now - shown[0] >= EVERY_S or run.finished:
                 shown[0] = now
-                state = pace.look(engine, now)
+                state = pace.look(run, now)
                 bar.update(task, total=state.total, completed=state.done, words=_words(state))
 
         yield draw

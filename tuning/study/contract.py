@@ -105,7 +105,7 @@ class StudySpec(msgspec.Struct, frozen=True, kw_only=True):
     target: str  # what is searched: an agent, pool, sizing, committee, ema_cross, or custom
     objectives: list[str]
     searcher: str  # random, grid, tpe, nsga2, pbt
-    scheduler: str  # none or halving
+    scheduler: str  # none or halving; asha or pbt_async decide as trials come
     trials: int
     generation: int  # suggestions that are drawn together
     seed: int
@@ -130,6 +130,26 @@ class Trial:
     returns: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # (T,)
     error: str = ""
     seconds: float = 0.0
+
+
+class StudyRun(Protocol):
+    """A study that is being run, for those who watch it."""
+
+    @property
+    def spec(self) -> StudySpec:
+        """What is being run."""
+
+    @property
+    def total(self) -> int:
+        """How many trials there will be."""
+
+    @property
+    def trials(self) -> Mapping[int, Trial]:
+        """What is durable so far, by number."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether every trial is known and durable."""
 
 
 @dataclass(frozen=True)

@@ -15,28 +15,17 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass
 
 from actors.space import Config
 from data.errors import InputError
-from tuning.study.contract import (
-    COMPLETE,
-    FAILED,
-    OBJECTIVES,
-    PRUNED,
-    Evaluator,
-    Failure,
-    FoldResult,
-    StudySpec,
-    Trial,
-)
-from tuning.study.objectives import score
+from tuning.study.asynchronous import ASYNCHRONOUS
+from tuning.study.contract import Evaluator, Failure, FoldResult, StudySpec, Trial
 from tuning.study.searchers import Searcher
+from tuning.study.trials import Begun, Scorer
 
-SCHEDULERS = ("none", "halving")
+EXACT = ("none", "halving")  # by this engine
+SCHEDULERS = (*EXACT, *ASYNCHRONOUS)
 ITEM_S = 1.0  # work that is worth a trip to a worker
 SHARES = 4  # items for each worker and generation, at least, so that they end together
 FIRST_BATCH = 4  # configurations in an item before their cost is known
@@ -90,6 +79,7 @@ class Engine:
         self._searcher = searcher
         self._save = save
         self._workers = workers
+        self._scorer = Scorer(spec, evaluator)
         self._folds = len(evaluator.folds)
         self._rungs = self._plan()
         self._generation = -1
@@ -110,7 +100,7 @@ class Engine:
         if self.spec.scheduler == "none":
             return [self._folds]
         if self.spec.scheduler != "halving":
-            known = ", ".join(SCHEDULERS)
+            known = ", ".join(EXACT)
             raise InputError(f"no scheduler is called {self.spec.scheduler!r}: choose {known}")
         if len(self.spec.objectives) != 1:
             raise InputError("halving ranks by one objective: give one, or no scheduler")
@@ -152,11 +142,11 @@ class Engine:
             self._seconds[number] = self._seconds.get(number, 0.0) + each
             if isinstance(results, Failure):
                 self._broken.add(number)
-                ended.append(self._failed(number, results.why))
+                ended.append(self._scorer.failed(*self._so_far(number), results.why))
                 continue
             self._known[number].update({result.fold: result for result in results})
             if self._rungs[self._rung] == self._folds:
-                ended.append(self._complete(number))
+                ended.append(self._scorer.complete(*self._so_far(number)))
         self._end(ended)
         self._advance()
 
@@ -218,7 +208,7 @@ class Engine:
             kept = max(1, math.ceil(len(alive) / eta)) if alive else 0
             ranked = sorted(alive, key=lambda number: (self._loss(number), number))
             alive = sorted(ranked[:kept])
-            self._end([self._pruned(number) for number in ranked[kept:]])
+            self._end([self._scorer.pruned(*self._so_far(number)) for number in ranked[kept:]])
         elif self._rung >= 0:
             alive = []
         self._alive = alive
@@ -244,55 +234,15 @@ class Engine:
 
     def _loss(self, number: int) -> float:
         """Smaller is better, over the folds known so far; the worst when undefined."""
-        value = self._scores(number)[0]
-        if math.isnan(value):
-            return math.inf
-        return -value if OBJECTIVES[self.spec.objectives[0]] else value
-
-    def _scores(self, number: int) -> tuple[float, ...]:
-        results = self._results(number)
-        periods = self._evaluator.periods_per_year
-        return tuple(score(name, results, periods) for name in self.spec.objectives)
+        return self._scorer.loss(self._results(number))
 
     def _results(self, number: int) -> list[FoldResult]:
         known = self._known[number]
         return [known[fold] for fold in sorted(known)]
 
-    def _complete(self, number: int) -> Trial:
-        values = self._scores(number)
-        undefined = [
-            name
-            for name, value in zip(self.spec.objectives, values, strict=True)
-            if not math.isfinite(value)
-        ]
-        if undefined:
-            return self._failed(number, f"undefined: {', '.join(undefined)}")
-        return self._trial(number, COMPLETE, values=values)
-
-    def _pruned(self, number: int) -> Trial:
-        return self._trial(number, PRUNED)
-
-    def _failed(self, number: int, why: str) -> Trial:
-        return replace(self._trial(number, FAILED), error=why)
-
-    def _trial(self, number: int, status: str, **fields: Any) -> Trial:
-        results = self._results(number)
-        periods = self._evaluator.periods_per_year
-        folds = tuple(
-            tuple(score(name, [result], periods) for name in self.spec.objectives)
-            for result in results
-        )
-        parts = [result.returns for result in results] or [np.zeros(0)]
-        return Trial(
-            number=number,
-            generation=self._generation,
-            config=self._configs[number - self._first],
-            status=status,
-            folds=folds,
-            returns=np.concatenate(parts).astype(np.float32),
-            seconds=self._seconds.get(number, 0.0),
-            **fields,
-        )
+    def _so_far(self, number: int) -> tuple[Begun, list[FoldResult], float]:
+        begun = Begun(number, self._generation, self._configs[number - self._first])
+        return begun, self._results(number), self._seconds.get(number, 0.0)
 
     def _end(self, ended: Sequence[Trial]) -> None:
         """Durable first, then known. What is stored already stays as it is."""

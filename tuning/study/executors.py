@@ -9,10 +9,10 @@ from multiprocessing import get_context
 
 from ray import cloudpickle
 
-from tuning.study.contract import Evaluator, Failure, FoldResult
+from tuning.study.contract import Evaluator, Failure, FoldResult, StudyRun
 from tuning.study.engine import Engine, WorkItem
 
-Watch = Callable[[Engine], None]
+Watch = Callable[[StudyRun], None]
 WAIT_S = 600.0  # for one item of a pool
 _state: list[Evaluator] = []  # of a pool's worker process
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tuning.study.contract import COMPLETE
-from tuning.study.engine import Engine
+from tuning.study.contract import COMPLETE, StudyRun
 from tuning.study.searchers import best_of
 
 
@@ -24,24 +23,24 @@ class State:
 
 
 class Progress:
-    """Follows an engine from the trials that it began with."""
+    """Follows a study from the trials that it began with."""
 
     def __init__(self, already: int, now: float) -> None:
         self._already = already
         self._began = now
 
-    def look(self, engine: Engine, now: float) -> State:
+    def look(self, run: StudyRun, now: float) -> State:
         """The state at ``now`` seconds of the same clock."""
-        done = len(engine.trials)
+        done = len(run.trials)
         fresh, passed = done - self._already, now - self._began
         rate = fresh / passed if fresh > 0 and passed > 0 else math.nan
-        trials = list(engine.trials.values())
-        best = best_of(trials, engine.spec.objectives)
+        trials = list(run.trials.values())
+        best = best_of(trials, run.spec.objectives)
         return State(
             done=done,
-            total=engine.total,
+            total=run.total,
             rate=rate,
-            left_s=(engine.total - done) / rate,
+            left_s=(run.total - done) / rate,
             best=math.nan if best is None else best.values[0],
             best_number=-1 if best is None else best.number,
             failed=sum(bool(trial.status != COMPLETE and trial.error) for trial in trials),

@@ -8,35 +8,32 @@ disk, and returns are long.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 import os
 import pickle
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 from ray.exceptions import RayError
-from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.search import Searcher
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tuning.study.contract import Evaluator
 from tuning.study.engine import Engine, WorkItem
 from tuning.study.executors import Watch, timed
 from tuning.study.failures import ClusterLost
+from tuning.study.ray_tune import (
+    ENDED_EARLY,
+    PUT_S,
+    RETRIES,
+    TAKE_S,
+    beside_driver,
+    run_tuner,
+)
 
-PUT_S = 60.0
-TAKE_S = 60.0
 IDLE_S = 20.0  # a worker without work looks again
-RETRIES = 5  # of an item whose worker died
 NAMESPACE = "sapphire-tune"
 # One thread for each trial; every library that could take more is told so before it starts.
 ONE_THREAD = dict.fromkeys(
@@ -49,35 +46,6 @@ ONE_THREAD = dict.fromkeys(
     ),
     "1",
 )
-
-
-class Desk:
-    """Beside the driver: answers on their way to it, and the bell that rings for new work."""
-
-    def __init__(self) -> None:
-        self._answers: dict[str, bytes] = {}
-        self._turn = 0
-        self._bell = asyncio.Condition()
-
-    async def put(self, key: str, answer: bytes) -> None:
-        """Keeps an answer until it is taken."""
-        self._answers[key] = answer
-
-    async def take(self, key: str) -> bytes:
-        """Hands an answer out once; KeyError when it did not come."""
-        return self._answers.pop(key)
-
-    async def ring(self, turn: int) -> None:
-        """There is work of this turn: whoever waits for it may go."""
-        async with self._bell:
-            self._turn = max(self._turn, turn)
-            self._bell.notify_all()
-
-    async def wait(self, turn: int, seconds: float) -> None:
-        """Returns when a later turn has come, or after so many seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds), self._bell:
-                await self._bell.wait_for(lambda: self._turn > turn)
 
 
 class _Worker(tune.Trainable):
@@ -177,54 +145,16 @@ def run_on_ray(engine: Engine, evaluator: Evaluator, watch: Watch, workers: int)
     """
     if engine.finished:
         return
-    # It looks for the result files of every trial at the end, and misses each of them aloud.
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
-    folder = Path(tempfile.mkdtemp(prefix="sapphire-tune-"))
-    try:
-        desk = _desk()
-        search = _EngineSearch(engine, desk, watch)
-        tuner = Tuner(
-            tune.with_resources(
-                tune.with_parameters(_Worker, evaluator=evaluator, desk=desk), {"cpu": 1}
-            ),
-            tune_config=TuneConfig(
-                search_alg=search,
-                num_samples=-1,
-                max_concurrent_trials=workers,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: str(trial.trial_id),
-            ),
-            run_config=RunConfig(
-                name="study",
-                storage_path=str(folder),
-                verbose=0,
-                callbacks=[],
-                checkpoint_config=CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
-                failure_config=FailureConfig(max_failures=RETRIES),
-            ),
-        )
-        tuner.fit()
-    except RayError as error:
-        raise ClusterLost(str(error).splitlines()[0]) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    if search.error is not None:
-        if isinstance(search.error, RayError):
-            raise ClusterLost(str(search.error).splitlines()[0]) from search.error
-        raise search.error
+    desk = beside_driver()
+    search = _EngineSearch(engine, desk, watch)
+    run_tuner(
+        tune.with_parameters(_Worker, evaluator=evaluator, desk=desk),
+        search=search,
+        broken=lambda: search.error,
+        max_concurrent_trials=workers,
+    )
     if not engine.finished:
-        raise ClusterLost("Ray Tune ended before the study did: see the workers' logs")
-
-
-def _desk() -> Any:
-    """Beside the driver, so that no other node's death takes answers along."""
-    here = ray.get_runtime_context().get_node_id()
-    desk: Any = ray.remote(Desk)
-    return desk.options(
-        num_cpus=0,
-        max_restarts=0,
-        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
-    ).remote()
+        raise ClusterLost(ENDED_EARLY)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from tuning.report_parts import chart
 from tuning.report_text import MISSING, day, number, percent, plural
 from tuning.study import report_evidence_charts as evidence_charts
 from tuning.study import report_tables as tables
-from tuning.study.contract import COMPLETE, FAILED, PRUNED
+from tuning.study.contract import COMPLETE, FAILED, PRUNED, StudySpec
 from tuning.study.importance import study_importances
 from tuning.study.report_json import is_believed, study_json, verdict
 from tuning.study.report_luck import luck_section
@@ -244,10 +244,16 @@ def _failures(view: StudyView) -> str:
     )
 
 
+def _drawn(spec: StudySpec) -> str:
+    if spec.exact:
+        return f"in generations of {spec.generation:,}"
+    return "drawn one at a time" if spec.generation == 1 else f"in a flow of {spec.generation:,}"
+
+
 def _facts(view: StudyView) -> str:
     spec = view.spec
     rows = [
-        ("Trials", f"{spec.trials:,} in generations of {spec.generation:,}, seed {spec.seed}"),
+        ("Trials", f"{spec.trials:,} {_drawn(spec)}, seed {spec.seed}"),
         ("Searcher", f"{spec.searcher}, scheduler {spec.scheduler}{_pairs(spec.options)}"),
         ("Evaluation", _pairs(spec.evaluation, "").strip() or MISSING),
         ("Folds", f"{len(view.folds)} with {len(view.test_ts):,} returns each trial"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from data.errors import InputError
+from tuning.study.asynchronous import ASYNCHRONOUS, AsyncStudy
 from tuning.study.contract import Evaluator, StudySpec, Trial
 from tuning.study.engine import Engine
 from tuning.study.executors import Watch, run_here
@@ -14,8 +15,6 @@ from tuning.study.store import FINISHED, RESUMED, STOPPED, StudyStore
 
 RAY, HERE = "ray", "here"
 EXECUTORS = (RAY, HERE)
-
-Execute = Callable[[Engine, Evaluator, Watch], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +33,7 @@ def run_study(
 
     Any error leaves the study as it was after the last durable trial, to be gone on with.
     """
+    check_place(spec, place)
     history = store.trials(spec.name)
     if history:
         store.note(spec.name, RESUMED, {"trials": len(history)})
@@ -41,14 +41,13 @@ def run_study(
     def save(trials: Any) -> None:
         store.save(spec.name, trials)
 
-    engine = Engine(
-        spec,
-        evaluator,
-        make_searcher(spec, evaluator.space),
-        save,
-        history,
-        place.workers if place.executor == RAY else 1,
-    )
+    searcher = make_searcher(spec, evaluator.space)
+    engine: Engine | AsyncStudy
+    if spec.scheduler in ASYNCHRONOUS:
+        engine = AsyncStudy(spec, evaluator, searcher, save, history)
+    else:
+        workers = place.workers if place.executor == RAY else 1
+        engine = Engine(spec, evaluator, searcher, save, history, workers)
     try:
         if not engine.finished:
             execute(engine, evaluator, watch, place)
@@ -60,9 +59,18 @@ def run_study(
     return engine.history()
 
 
-def execute(engine: Engine, evaluator: Evaluator, watch: Watch, place: Place) -> None:
-    """Runs the engine to its end where ``place`` says."""
-    if place.executor == HERE:
+def check_place(spec: StudySpec, place: Place) -> None:
+    """InputError when the study cannot be run there."""
+    if spec.scheduler in ASYNCHRONOUS and place.executor != RAY:
+        raise InputError(
+            f"scheduler {spec.scheduler} is Ray Tune's: run it with the executor {RAY!r}, or choose"
+            " halving, which runs anywhere"
+        )
+
+
+def execute(engine: Engine | AsyncStudy, evaluator: Evaluator, watch: Watch, place: Place) -> None:
+    """Runs the study to its end where ``place`` says."""
+    if place.executor == HERE and isinstance(engine, Engine):
         run_here(engine, evaluator, watch)
         return
     from tuning.study.ray_environment import prepare
@@ -71,4 +79,9 @@ def execute(engine: Engine, evaluator: Evaluator, watch: Watch, place: Place) ->
     from tuning.study.ray_executor import ray_session, run_on_ray
 
     with ray_session(place.address, place.workers) as workers:
-        run_on_ray(engine, evaluator, watch, workers)
+        if isinstance(engine, Engine):
+            run_on_ray(engine, evaluator, watch, workers)
+            return
+        from tuning.study.ray_async import run_async
+
+        run_async(engine, evaluator, watch, workers)

@@ -144,7 +144,8 @@ class PopulationSearch:
             place = i % len(members)
             if place in worst:
                 place = ranked[int(rng.integers(edge))]
-            suggested.append(self._explore(members[place].config, rng))
+            near = members[place].config
+            suggested.append(explore(self._space, near, rng, self._resample, self._scale))
         return suggested
 
     def _members(self, history: Sequence[Trial]) -> list[Trial]:
@@ -164,17 +165,25 @@ class PopulationSearch:
             return float("inf")
         return -trial.values[0] if OBJECTIVES[self._objective] else trial.values[0]
 
-    def _explore(self, config: Config, rng: np.random.Generator) -> Config:
-        here = self._space.unit(config)
-        for _ in range(100):
-            fresh = rng.random(len(here))
-            moved = np.clip(here + self._scale * (2.0 * rng.random(len(here)) - 1.0), 0.0, 1.0)
-            anew = rng.random(len(here)) < self._resample
-            u = np.minimum(np.where(anew, fresh, moved), np.nextafter(1.0, 0.0))
-            tried = self._space.from_unit(u.tolist())
-            if not self._space.broken(tried):
-                return tried
-        return self._space.sample(rng)
+
+def explore(
+    space: Space, config: Config, rng: np.random.Generator, resample: float, scale: float
+) -> Config:
+    """Another configuration near ``config`` that meets the constraints.
+
+    Every parameter is drawn anew with probability ``resample``, else moved by up to ``scale`` of
+    its range in the unit cube; after 100 draws that broke a constraint it is a uniform one.
+    """
+    here = space.unit(config)
+    for _ in range(100):
+        fresh = rng.random(len(here))
+        moved = np.clip(here + scale * (2.0 * rng.random(len(here)) - 1.0), 0.0, 1.0)
+        anew = rng.random(len(here)) < resample
+        u = np.minimum(np.where(anew, fresh, moved), np.nextafter(1.0, 0.0))
+        tried = space.from_unit(u.tolist())
+        if not space.broken(tried):
+            return tried
+    return space.sample(rng)
 
 
 def best_of(trials: Sequence[Trial], objectives: Sequence[str]) -> Trial | None:

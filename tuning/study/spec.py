@@ -10,6 +10,7 @@ import msgspec
 from data.code_hash import ROOT, reached_hash
 from data.errors import InputError
 from data.feed import Feed
+from tuning.study.asynchronous import ASHA, ASYNCHRONOUS, tactics
 from tuning.study.build import open_dataset
 from tuning.study.contract import OBJECTIVES, StudySpec
 from tuning.study.engine import SCHEDULERS
@@ -49,7 +50,7 @@ def make_spec(
     """A checked spec without data; InputError names what is wrong.
 
     ``objectives``: the target's own when empty. ``generation`` 0: chosen by the searcher, 20 for
-    those that learn from a generation, 50 for the others.
+    those that learn from a generation, 50 for the others, 1 for asha, which waits for none.
     """
     found = target_of(target) if target != CUSTOM else None
     chosen = list(objectives) or [found.objective if found else "sharpe"]
@@ -66,7 +67,7 @@ def make_spec(
     ):
         if word not in known:
             raise InputError(f"no {what} is called {word!r}: choose {', '.join(known)}")
-    size = generation or (20 if searcher in ("tpe", "pbt") else 50)
+    size = generation or _generation(searcher, scheduler)
     for number, most, what in (
         (trials, MOST_TRIALS, "trials"),
         (size, MOST_GENERATION, "generation"),
@@ -75,7 +76,7 @@ def make_spec(
             raise InputError(f"{what} {number}: give 1 to {most:,}")
     if not 0 <= seed < 2**63:
         raise InputError(f"seed {seed}: give a whole number from 0")
-    return StudySpec(
+    spec = StudySpec(
         name=check_name(name),
         target=target,
         objectives=chosen,
@@ -88,7 +89,17 @@ def make_spec(
         evaluation=evaluation or {},
         space=found.space.describe() if found else {},
         code=study_code(),
+        exact=scheduler not in ASYNCHRONOUS,
     )
+    if not spec.exact:
+        tactics(spec)  # Contradictions show before the study is on record.
+    return spec
+
+
+def _generation(searcher: str, scheduler: str) -> int:
+    if scheduler == ASHA:
+        return 1
+    return 20 if searcher in ("tpe", "pbt") or scheduler in ASYNCHRONOUS else 50
 
 
 CUSTOM = "custom"  # a function of the user's own; see tuning.study.api

@@ -1,0 +1,270 @@
+"""The asynchronous form on Ray Tune's own ASHA and population based training.
+
+One Tune trial is one configuration, which reports once per walk-forward fold: Tune's scheduler
+decides with each report, without waiting for the others. Several configurations in a Tune trial
+are not possible here, so that the exact form (``ray_executor``) is quicker where a configuration
+costs milliseconds.
+
+asha       A trial that is below the best 1/eta of those that reached the same rung before it stops.
+pbt_async  A member of the population goes from fold to fold. After each it may have to give way: it
+           takes over the configuration of one of the best, mutated, as a trial of its own. The new
+           configuration is evaluated in all folds from the first on: a backtest has no weights
+           that could be inherited, and results of several configurations are nobody's.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.search import SearchAlgorithm, Searcher, SearchGenerator
+
+from data.errors import InputError
+from tuning.study.asynchronous import ASHA, WORST, AsyncStudy, next_folds, rank
+from tuning.study.contract import Evaluator, Failure, FoldResult, StudySpec
+from tuning.study.engine import WorkItem
+from tuning.study.executors import Watch, timed
+from tuning.study.failures import ClusterLost
+from tuning.study.ray_tune import (
+    ENDED_EARLY,
+    PUT_S,
+    RETRIES,
+    TAKE_S,
+    beside_driver,
+    run_tuner,
+)
+from tuning.study.trials import Begun, Scorer
+
+VALUE = "value"  # what schedulers rank by, more is better
+STEP = "training_iteration"
+
+
+class _Worker(tune.Trainable):
+    """Evaluates one configuration, a fold a step; the evaluator outlives it."""
+
+    _evaluator: Evaluator
+    _scorer: Scorer
+    _desk: Any
+    _begun: Begun | None
+    _known: dict[int, FoldResult]
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        evaluator: Evaluator | None = None,
+        spec: StudySpec | None = None,
+        desk: Any = None,
+    ) -> None:
+        if evaluator is None or spec is None:
+            raise TypeError("a worker needs an evaluator and a spec")
+        self._evaluator = evaluator
+        self._scorer = Scorer(spec, evaluator)
+        self._desk = desk
+        evaluator.prepare()
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        # Made by this study's driver.
+        self._begun = pickle.loads(new_config["work"])  # noqa: S301
+        self._known = {}
+        return True
+
+    def step(self) -> dict[str, Any]:
+        if self._begun is None:  # No number was left for a mutation.
+            return {"done": True, VALUE: -WORST}
+        number, count = self._begun.number, len(self._evaluator.folds)
+        folds = next_folds(tuple(self._known), self.iteration, count)
+        item = WorkItem(number, (number,), (self._begun.config,), folds)
+        (results,), seconds = timed(self._evaluator, item)
+        key = f"{number}/{self.iteration}"
+        blob = pickle.dumps((number, results, seconds))
+        ray.get(self._desk.put.remote(key, blob), timeout=PUT_S)
+        if isinstance(results, Failure):
+            return {"done": True, VALUE: -WORST, "key": key}
+        self._known.update({result.fold: result for result in results})
+        so_far = [self._known[fold] for fold in sorted(self._known)]
+        return {"done": len(so_far) == count, VALUE: rank(self._scorer, so_far), "key": key}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002 - Tune's
+        number = None if self._begun is None else self._begun.number
+        return {"number": number, "known": list(self._known.values())}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        # Another's results are those of another configuration.
+        if checkpoint and self._begun and checkpoint["number"] == self._begun.number:
+            self._known = {result.fold: result for result in checkpoint["known"]}
+
+
+class _Hooks(Callback):
+    """The study behind Tune's callbacks. What breaks here ends the run and is kept."""
+
+    def __init__(self, study: AsyncStudy, desk: Any, watch: Watch) -> None:
+        self.study = study
+        self.error: BaseException | None = None
+        self._desk = desk
+        self._watch = watch
+        self._at: dict[str, int] = {}  # number that each Tune trial is at
+
+    def on_trial_result(
+        self,
+        iteration: int,  # noqa: ARG002 - Tune's signature
+        trials: list[Trial],  # noqa: ARG002
+        trial: Trial,
+        result: dict[str, Any],
+        **info: Any,  # noqa: ARG002
+    ) -> None:
+        try:
+            self._take(trial, result)
+        except BaseException as broken:
+            self.error = broken
+            raise
+
+    def on_trial_error(
+        self,
+        iteration: int,  # noqa: ARG002 - Tune's signature
+        trials: list[Trial],  # noqa: ARG002
+        trial: Trial,  # noqa: ARG002
+        **info: Any,  # noqa: ARG002
+    ) -> None:
+        self.error = ClusterLost(f"a trial was lost {RETRIES + 1} times: see the workers' logs")
+        raise self.error
+
+    def _take(self, trial: Trial, result: dict[str, Any]) -> None:
+        before = len(self.study.trials)
+        key = result.get("key")
+        if key is not None:
+            blob = ray.get(self._desk.take.remote(key), timeout=TAKE_S)
+            number, results, seconds = pickle.loads(blob)  # noqa: S301 - of this study's worker
+            self.study.take(number, results, seconds)
+            now: Begun | None = pickle.loads(trial.config["work"])  # noqa: S301 - made below
+            # Stopped, or replaced by another's mutated configuration.
+            if result.get("done") or now is None or now.number != number:
+                self.study.stop(number)
+        if len(self.study.trials) > before:
+            self._watch(self.study)
+
+    def explore(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Of one of the best, what the member that gives way becomes."""
+        try:
+            begun: Begun | None = pickle.loads(config["work"])  # noqa: S301 - made below
+            fresh = None if begun is None else self.study.mutated(begun.config)
+        except BaseException as broken:
+            self.error = broken
+            raise
+        return _work(fresh)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes its parts to disk for a resume of its own, which nobody uses."""
+        return {}
+
+
+class _StudySearch(Searcher):
+    """The study behind Tune's Searcher interface, with at most ``members`` alive."""
+
+    def __init__(self, hooks: _Hooks, members: int) -> None:
+        super().__init__(metric=VALUE, mode="max")
+        self._hooks = hooks
+        self._members = members
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # noqa: ARG002 - Tune's
+        if self._hooks.error is not None:
+            return Searcher.FINISHED
+        if self._hooks.study.alive >= self._members:
+            return None
+        begun = self._hooks.study.newcomer()
+        return Searcher.FINISHED if begun is None else _work(begun)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing: the hooks heard it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, see the hooks."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study's store is the record."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, see save."""
+
+
+class _Newcomers(SearchAlgorithm):
+    """A searcher for Tune's population based training, which refuses a SearchGenerator: searchers
+    would take a mutated trial's result for that of what they suggested. Ours goes by numbers."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        self._inner = SearchGenerator(searcher)
+
+    @property
+    def metric(self) -> str | None:
+        return self._inner.metric
+
+    @property
+    def total_samples(self) -> int:
+        return self._inner.total_samples
+
+    def add_configurations(self, experiments: Any) -> None:
+        self._inner.add_configurations(experiments)
+
+    def next_trial(self) -> Trial | None:
+        return self._inner.next_trial()
+
+    def is_finished(self) -> bool:
+        return self._inner.is_finished()
+
+
+def run_async(study: AsyncStudy, evaluator: Evaluator, watch: Watch, workers: int) -> None:
+    """Runs the study to its end on the Ray that is connected to.
+
+    InputError where this Ray cannot do it, ClusterLost when Ray goes away, KeyboardInterrupt at
+    Ctrl-C: what was durable stays.
+    """
+    if study.finished:
+        return
+    halving = study.spec.scheduler == ASHA
+    if not halving and sum(node["Alive"] for node in ray.nodes()) > 1:
+        raise InputError(
+            "pbt_async hands members over through this machine's disk, and this Ray has several"
+            " nodes: choose --searcher pbt (exact) or --scheduler asha"
+        )
+    desk = beside_driver()
+    hooks = _Hooks(study, desk, watch)
+    search = _StudySearch(hooks, workers if halving else study.spec.generation)
+    run_tuner(
+        tune.with_parameters(_Worker, evaluator=evaluator, spec=study.spec, desk=desk),
+        search=search if halving else _Newcomers(search),
+        broken=lambda: hooks.error,
+        max_concurrent_trials=workers if halving else None,
+        scheduler=_scheduler(study, hooks, len(evaluator.folds)),
+        callbacks=[hooks],
+    )
+    if not study.finished:
+        raise ClusterLost(ENDED_EARLY)
+
+
+def _scheduler(study: AsyncStudy, hooks: _Hooks, folds: int) -> TrialScheduler:
+    chosen = study.tactics
+    if study.spec.scheduler == ASHA:
+        return ASHAScheduler(
+            time_attr=STEP, metric=VALUE, mode="max", max_t=folds, reduction_factor=chosen.eta
+        )
+    return PopulationBasedTraining(
+        time_attr=STEP,
+        metric=VALUE,
+        mode="max",
+        perturbation_interval=1,
+        quantile_fraction=chosen.quantile,
+        custom_explore_fn=hooks.explore,
+        log_config=False,
+    )
+
+
+def _work(begun: Begun | None) -> dict[str, Any]:
+    return {"work": pickle.dumps(begun)}

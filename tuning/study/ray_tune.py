@@ -1,0 +1,126 @@
+"""What both forms of a study need of Ray Tune: a desk for answers, a Tuner that leaves no trace.
+
+Results travel through the desk, an actor beside the driver, because Tune keeps every result that
+it sees in memory and on disk, and returns are long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import SearchAlgorithm, Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from tuning.study.failures import ClusterLost
+
+PUT_S = 60.0
+TAKE_S = 60.0
+RETRIES = 5  # of a Tune trial whose worker died
+ENDED_EARLY = "Ray Tune ended before the study did: see the workers' logs"
+
+
+class Desk:
+    """Beside the driver: answers on their way to it, and the bell that rings for new work."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, bytes] = {}
+        self._turn = 0
+        self._bell = asyncio.Condition()
+
+    async def put(self, key: str, answer: bytes) -> None:
+        """Keeps an answer until it is taken."""
+        self._answers[key] = answer
+
+    async def take(self, key: str) -> bytes:
+        """Hands an answer out once; KeyError when it did not come."""
+        return self._answers.pop(key)
+
+    async def ring(self, turn: int) -> None:
+        """There is work of this turn: whoever waits for it may go."""
+        async with self._bell:
+            self._turn = max(self._turn, turn)
+            self._bell.notify_all()
+
+    async def wait(self, turn: int, seconds: float) -> None:
+        """Returns when a later turn has come, or after so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._bell:
+                await self._bell.wait_for(lambda: self._turn > turn)
+
+
+def beside_driver() -> Any:
+    """A desk on the driver's node, so that no other node's death takes answers along."""
+    here = ray.get_runtime_context().get_node_id()
+    desk: Any = ray.remote(Desk)
+    return desk.options(
+        num_cpus=0,
+        max_restarts=0,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
+    ).remote()
+
+
+def run_tuner(
+    worker: Any,
+    *,
+    search: Searcher | SearchAlgorithm,
+    broken: Callable[[], BaseException | None],
+    max_concurrent_trials: int | None = None,
+    scheduler: TrialScheduler | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Runs ``worker``, one CPU each, until ``search`` has no more; leaves nothing on disk.
+
+    ``broken`` gives what broke in the driver's own hooks: it is raised here. ClusterLost for all
+    that is Ray's.
+    """
+    # It looks for the result files of every trial at the end, and misses each of them aloud.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    folder = Path(tempfile.mkdtemp(prefix="sapphire-tune-"))
+    try:
+        Tuner(
+            tune.with_resources(worker, {"cpu": 1}),
+            tune_config=TuneConfig(
+                search_alg=search,
+                scheduler=scheduler,
+                num_samples=-1,
+                max_concurrent_trials=max_concurrent_trials,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=RunConfig(
+                name="study",
+                storage_path=str(folder),
+                verbose=0,
+                callbacks=list(callbacks),
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+                failure_config=FailureConfig(max_failures=RETRIES),
+            ),
+        ).fit()
+    except Exception as failure:
+        raise _plain(broken() or failure) from failure
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    error = broken()
+    if error is not None:
+        raise _plain(error)
+
+
+def _plain(error: BaseException) -> BaseException:
+    """What is Ray's own as a cluster that was lost, in one line; anything else as it is."""
+    if isinstance(error, RayError):
+        lost = ClusterLost(str(error).splitlines()[0])
+        lost.__cause__ = error
+        return lost
+    return error
