@@ -96,15 +96,17 @@ def begun(home: Path) -> bool:
 
 
 def start(home: Path, *words: str) -> subprocess.Popen[bytes]:
-    """``sapphire tune WORDS`` in a session of its own; its output goes to a file of the home."""
+    """``sapphire tune WORDS`` in a session of its own; output.log and errors.log of the home take
+    what it says.
+    """
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "output.log").open("ab") as log:
+    with (home / "output.log").open("ab") as out, (home / "errors.log").open("ab") as err:
         return subprocess.Popen(
             [sys.executable, "-m", "cluster.cli", "tune", *words],
             cwd=ROOT,
             env={**os.environ, "SAPPHIRE_HOME": str(home), "PYTHONPATH": str(ROOT)},
-            stdout=log,
-            stderr=log,
+            stdout=out,
+            stderr=err,
             start_new_session=True,
         )
 
@@ -113,7 +115,7 @@ def finish(home: Path, *words: str) -> None:
     """Runs the command to its end, which must be a good one."""
     process = start(home, *words)
     code = process.wait(COMMAND_S)
-    assert code == 0, (home / "output.log").read_text()[-2_000:]
+    assert code == 0, (home / "errors.log").read_text()[-2_000:]
 
 
 def run_words(searcher: str, executor: str, trials: int) -> list[str]:

@@ -13,8 +13,11 @@ import contextlib
 import logging
 import os
 import pickle
+import re
 import shutil
+import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +29,7 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tuning.study.contract import Evaluator
@@ -37,6 +41,10 @@ PUT_S = 60.0
 TAKE_S = 60.0
 IDLE_S = 20.0  # a worker without work looks again
 RETRIES = 5  # of an item whose worker died
+# Without an answer from the cluster's head. After 60 s Ray would end this process itself.
+LOST_S = 15.0
+LOOK_S = 2.0
+CONNECT_S = 3.0
 NAMESPACE = "sapphire-tune"
 # One thread for each trial; every library that could take more is told so before it starts.
 ONE_THREAD = dict.fromkeys(
@@ -49,6 +57,8 @@ ONE_THREAD = dict.fromkeys(
     ),
     "1",
 )
+
+_ADDRESS = re.compile(r"[^/]+:\d{1,5}")
 
 
 class Desk:
@@ -112,7 +122,10 @@ class _Worker(tune.Trainable):
         if self._item is None:
             ray.get(self._desk.wait.remote(self._turn, IDLE_S), timeout=IDLE_S + PUT_S)
         else:
-            answer = pickle.dumps(timed(self._evaluator, self._item))
+            try:
+                answer = pickle.dumps(timed(self._evaluator, self._item))
+            except Exception as broken:  # noqa: BLE001 - the driver raises it, as run_here would
+                answer = pickle.dumps(broken)
             ray.get(self._desk.put.remote(str(self._item.number), answer), timeout=PUT_S)
         return {"done": True, "items": 1}
 
@@ -150,7 +163,10 @@ class _EngineSearch(Searcher):
             if error:
                 raise ClusterLost(f"an item was lost {RETRIES + 1} times: see the workers' logs")
             blob = ray.get(self._desk.take.remote(str(item.number)), timeout=TAKE_S)
-            answer, seconds = pickle.loads(blob)  # noqa: S301 - made by this study's worker
+            found = pickle.loads(blob)  # noqa: S301 - made by this study's worker
+            if isinstance(found, Exception):
+                raise found
+            answer, seconds = found
             self._engine.done(item, answer, seconds)
             self._watch(self._engine)
         except BaseException as broken:  # noqa: BLE001 - Tune would log it and go on
@@ -170,6 +186,62 @@ class _EngineSearch(Searcher):
         """Nothing, see save."""
 
 
+class _Pulse(Stopper):
+    """Looks from a thread whether the cluster's head can be reached; ends Tune's loop if not.
+
+    Tune itself waits for results that cannot come, until Ray ends the process without a word to it.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._seen = time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="ray-pulse", daemon=True)
+
+    def __enter__(self) -> _Pulse:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(CONNECT_S + LOOK_S)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(LOOK_S):
+            if _listens(self._address):
+                self._seen = time.monotonic()
+
+    def lost(self) -> ClusterLost | None:
+        """What to say when the head has been away for too long; None while it is there."""
+        silent = time.monotonic() - self._seen
+        if silent < LOST_S:
+            return None
+        return ClusterLost(f"Ray at {self._address} has not answered for {silent:.0f} s")
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002
+        """No trial is stopped."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Asked by Tune at each turn of its loop; raises ClusterLost."""
+        if error := self.lost():
+            raise error
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, see _EngineSearch."""
+        return {}
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except OSError:
+        return False
+    return True
+
+
 def run_on_ray(engine: Engine, evaluator: Evaluator, watch: Watch, workers: int) -> None:
     """Runs the study to its end on the Ray that is connected to.
 
@@ -180,6 +252,7 @@ def run_on_ray(engine: Engine, evaluator: Evaluator, watch: Watch, workers: int)
     # It looks for the result files of every trial at the end, and misses each of them aloud.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     folder = Path(tempfile.mkdtemp(prefix="sapphire-tune-"))
+    pulse = _Pulse(ray.get_runtime_context().gcs_address)
     try:
         desk = _desk()
         search = _EngineSearch(engine, desk, watch)
@@ -196,6 +269,7 @@ def run_on_ray(engine: Engine, evaluator: Evaluator, watch: Watch, workers: int)
             ),
             run_config=RunConfig(
                 name="study",
+                stop=pulse,
                 storage_path=str(folder),
                 verbose=0,
                 callbacks=[],
@@ -203,7 +277,8 @@ def run_on_ray(engine: Engine, evaluator: Evaluator, watch: Watch, workers: int)
                 failure_config=FailureConfig(max_failures=RETRIES),
             ),
         )
-        tuner.fit()
+        with pulse:
+            tuner.fit()
     except RayError as error:
         raise ClusterLost(str(error).splitlines()[0]) from error
     finally:
@@ -245,6 +320,8 @@ def ray_session(
     own: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
     own["_node_ip_address"] = "127.0.0.1"
     began = time.monotonic()
+    if address and _ADDRESS.fullmatch(address) and not _listens(address):
+        raise ClusterLost(f"no Ray at {address}: nothing answers there")
     try:
         ray.init(
             address=address or "local",
