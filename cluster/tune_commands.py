@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cluster import tune_cluster_commands
 from data.errors import InputError
 from data.times import day_ns
 
@@ -18,6 +19,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Search parameters, judge what was found, put a proven winner in force.",
 )
+
+tune_cluster_commands.register(app)
 
 Name = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")]
 Storage = Annotated[
