@@ -20,8 +20,6 @@ app = typer.Typer(
     help="Search parameters, judge what was found, put a proven winner in force.",
 )
 
-tune_cluster_commands.register(app)
-
 Name = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")]
 Storage = Annotated[
     str,
@@ -272,3 +270,6 @@ def _pairs(texts: list[str], scheduler: str) -> dict[str, Any]:
         place = options if key in own else options.setdefault("searcher", {})
         place[key] = number
     return options
+
+
+tune_cluster_commands.register(app)
