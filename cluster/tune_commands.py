@@ -269,3 +269,8 @@ def _pairs(texts: list[str], scheduler: str) -> dict[str, Any]:
         place = options if key in own else options.setdefault("searcher", {})
         place[key] = number
     return options
+
+
+from cluster import tune_job_commands  # noqa: E402 - it adds to the app above
+
+tune_job_commands.register(app)
