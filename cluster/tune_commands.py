@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster import tune_cluster_commands
+from cluster import tune_job_commands
 from data.errors import InputError
 from data.times import day_ns
 
@@ -272,4 +272,4 @@ def _pairs(texts: list[str], scheduler: str) -> dict[str, Any]:
     return options
 
 
-tune_cluster_commands.register(app)
+tune_job_commands.register(app)

@@ -68,16 +68,42 @@ def _judged(
     session_id: str,
     say: Callable[[str], None],
 ) -> tuple[Verdict, str]:
+    verdict = verdict_on(store, spec, home, url, link, trials, session_id, say)
+    scope = scope_of(spec, feed_of(spec, home), session_id)
+    if verdict.candidate is None:
+        text = f"not promoted; the locked segment ({segment_words(verdict.locked.segment)}) stays"
+        return verdict, f"{text} unopened for this study"
+    if not verdict.passed:
+        return verdict, f"not promoted; {verdict.locked.openings} openings of its segment so far"
+    made = champions.promote(
+        link, verdict.candidate, verdict.reasons, getpass.getuser(), session_id
+    )
+    store.note(spec.name, EVIDENCE, {"champion": made.champion, "model": made.model})
+    return verdict, f"{made}; in force from the next round on: {scope}"
+
+
+def verdict_on(
+    store: StudyStore,
+    spec: StudySpec,
+    home: Home,
+    url: str,
+    link: psycopg.Connection,
+    trials: list[Trial],
+    session_id: str,
+    say: Callable[[str], None],
+) -> Verdict:
+    """What the rules say of a study's winner against what is in force; promotes nothing.
+
+    ``url`` and ``link`` are of the operations role.
+    """
     feed = feed_of(spec, home)
-    scope = scope_of(spec, feed, session_id)
-    agent = promotable(spec)
-    standing = champions.in_force(link, agent, scope)
+    standing = champions.in_force(link, promotable(spec), scope_of(spec, feed, session_id))
     row = load_model(link, standing.model) if standing.model else None
     ledger: Database = Postgres(url)
     try:
         now = time.time_ns()
         carry_over(store.database, ledger, now)
-        verdict = decide(
+        return decide(
             spec,
             feed,
             trials,
@@ -90,16 +116,6 @@ def _judged(
         )
     finally:
         ledger.close()
-    if verdict.candidate is None:
-        text = f"not promoted; the locked segment ({segment_words(verdict.locked.segment)}) stays"
-        return verdict, f"{text} unopened for this study"
-    if not verdict.passed:
-        return verdict, f"not promoted; {verdict.locked.openings} openings of its segment so far"
-    made = champions.promote(
-        link, verdict.candidate, verdict.reasons, getpass.getuser(), session_id
-    )
-    store.note(spec.name, EVIDENCE, {"champion": made.champion, "model": made.model})
-    return verdict, f"{made}; in force from the next round on: {scope}"
 
 
 def rollback(agent: str, reason: str, session: str, group: str | None) -> int:

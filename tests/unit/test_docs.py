@@ -21,7 +21,7 @@ SCHEMA = ROOT.parent / "shared" / "kuberay" / "raycluster_v1.strict.json"
 
 def variables() -> set[str]:
     names = {BASE_VARIABLE}
-    for settings in (ClusterSettings, TradingMode, RiskLimits):
+    for settings in (ClusterSettings, TradingMode, RiskLimits, RetuneSettings):
         for name, field in settings.model_fields.items():
             alias = field.validation_alias
             names.add(str(alias) if alias else f"{PREFIX}{name.upper()}")
