@@ -45,6 +45,7 @@ RETRIES = 5  # of an item whose worker died
 LOST_S = 15.0
 LOOK_S = 2.0
 CONNECT_S = 3.0
+GRACE_S = 10.0  # for Tune, or Ray, to come back from a call into a cluster that is gone
 NAMESPACE = "sapphire-tune"
 # One thread for each trial; every library that could take more is told so before it starts.
 ONE_THREAD = dict.fromkeys(
@@ -189,7 +190,8 @@ class _EngineSearch(Searcher):
 class _Pulse(Stopper):
     """Looks from a thread whether the cluster's head can be reached; ends Tune's loop if not.
 
-    Tune itself waits for results that cannot come, until Ray ends the process without a word to it.
+    Tune itself waits for results that cannot come. Where it stands in a call of Ray's that nothing
+    can interrupt, the process ends, as Ray would have it end some time later without a word.
     """
 
     def __init__(self, address: str) -> None:
@@ -210,6 +212,9 @@ class _Pulse(Stopper):
         while not self._ended.wait(LOOK_S):
             if _listens(self._address):
                 self._seen = time.monotonic()
+            elif error := self.lost():
+                _leave_unless(self._ended, error)
+                return
 
     def lost(self) -> ClusterLost | None:
         """What to say when the head has been away for too long; None while it is there."""
@@ -231,6 +236,13 @@ class _Pulse(Stopper):
     def __getstate__(self) -> dict[str, Any]:
         """Nothing, see _EngineSearch."""
         return {}
+
+
+def _leave_unless(ended: threading.Event, error: ClusterLost) -> None:
+    """Ends this process after GRACE_S without ``ended``: what is durable stays, as at a kill."""
+    if not ended.wait(GRACE_S):
+        os.write(2, f"sapphire: {error}; the study is intact: resume it\n".encode())
+        os._exit(1)
 
 
 def _listens(address: str) -> bool:
@@ -336,7 +348,12 @@ def ray_session(
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ClusterLost(f"no Ray at {address or 'this machine'} after {waited:.0f} s: {first}") \
             from error  # fmt: skip
+    gone = threading.Event()
     try:
         yield min(workers, int(ray.cluster_resources().get("CPU", 1))) if address else workers
+    except ClusterLost as error:
+        threading.Thread(target=_leave_unless, args=(gone, error), daemon=True).start()
+        raise
     finally:
         ray.shutdown()
+        gone.set()
