@@ -13,6 +13,7 @@ from actors.limits import PREFIX, RiskLimits
 from cluster.cli import app
 from cluster.settings import ClusterSettings, TradingMode
 from data.jit_cache import BASE_VARIABLE
+from tuning.retune import RetuneSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

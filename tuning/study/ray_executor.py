@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from tuning.study.contract import Evaluator
 from tuning.study.engine import Engine, WorkItem
 from tuning.study.executors import Watch, timed
 from tuning.study.failures import ClusterLost
-from tuning.study.ray_pulse import listens
+from tuning.study.ray_pulse import leave_unless, listens
 from tuning.study.ray_tune import (
     ENDED_EARLY,
     PUT_S,
@@ -201,7 +202,12 @@ def ray_session(
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ClusterLost(f"no Ray at {address or 'this machine'} after {waited:.0f} s: {first}") \
             from error  # fmt: skip
+    gone = threading.Event()
     try:
         yield min(workers, int(ray.cluster_resources().get("CPU", 1))) if address else workers
+    except ClusterLost as error:
+        threading.Thread(target=leave_unless, args=(gone, error), daemon=True).start()
+        raise
     finally:
         ray.shutdown()
+        gone.set()

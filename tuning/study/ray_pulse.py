@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -15,12 +16,14 @@ from tuning.study.failures import ClusterLost
 LOST_S = 15.0
 LOOK_S = 2.0
 CONNECT_S = 3.0
+GRACE_S = 10.0  # for Tune, or Ray, to come back from a call into a cluster that is gone
 
 
 class Pulse(Stopper):
     """Looks from a thread whether the cluster's head can be reached; ends Tune's loop if not.
 
-    Tune itself waits for results that cannot come, until Ray ends the process without a word to it.
+    Tune itself waits for results that cannot come. Where it stands in a call of Ray's that nothing
+    can interrupt, the process ends, as Ray would have it end some time later without a word.
     """
 
     def __init__(self, address: str) -> None:
@@ -41,6 +44,9 @@ class Pulse(Stopper):
         while not self._ended.wait(LOOK_S):
             if listens(self._address):
                 self._seen = time.monotonic()
+            elif error := self.lost():
+                leave_unless(self._ended, error)
+                return
 
     def lost(self) -> ClusterLost | None:
         """What to say when the head has been away for too long; None while it is there."""
@@ -62,6 +68,13 @@ class Pulse(Stopper):
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune writes its stopper to disk for a resume of its own, which nobody uses."""
         return {}
+
+
+def leave_unless(ended: threading.Event, error: ClusterLost) -> None:
+    """Ends this process after GRACE_S without ``ended``: what is durable stays, as at a kill."""
+    if not ended.wait(GRACE_S):
+        os.write(2, f"sapphire: {error}; the study is intact: resume it\n".encode())
+        os._exit(1)
 
 
 def listens(address: str) -> bool:
