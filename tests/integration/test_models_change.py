@@ -64,6 +64,7 @@ MOMENTS = by_moment(BARS)
 STAMPS = np.unique(BARS["ts"]).tolist()
 CHANGED, RESTARTED, AHEAD, DUE, UNDONE = 134, 138, 140, 146, 152
 FAR = 2**62  # bars of any age are taken before the first that is traded
+PATIENT_S = 120.0  # compiled code may have to be made first
 SPEC = next(spec for spec in AGENTS if spec.name == NAME)
 
 
@@ -120,7 +121,8 @@ class Story:
         async with cell.running():
             for number in range(first, last):
                 self.change(number)
-                await cell.decider.decide(request_body(self.config, MOMENTS[number]))
+                body = request_body(self.config, MOMENTS[number])
+                await cell.decider.decide(body, PATIENT_S)
 
     def change(self, number: int) -> None:
         """What is committed before round ``number``."""
@@ -338,7 +340,7 @@ def test_a_session_with_a_bad_schedule_is_not_served(
         async def ask() -> None:
             cell = Cell(house, Voters(TableLog(house.roles.read)), GateInProcess(open_gate(house)))
             async with cell.running():
-                await cell.decider.decide(request_body(config, MOMENTS[0]))
+                await cell.decider.decide(request_body(config, MOMENTS[0]), PATIENT_S)
 
         with pytest.raises(Refused) as refused:
             asyncio.run(ask())
@@ -355,10 +357,10 @@ def test_a_round_waits_while_the_changes_cannot_be_read(
         async def work() -> str:
             cell = Cell(house, Voters(TableLog(house.roles.read)), GateInProcess(open_gate(house)))
             async with cell.running():
-                await cell.decider.decide(request_body(config, MOMENTS[0]))
+                await cell.decider.decide(request_body(config, MOMENTS[0]), PATIENT_S)
                 model = promote(house, config, champion(3.0))
                 kill(house, f"coordinator-{CELL}")
-                await cell.decider.decide(request_body(config, MOMENTS[1]))
+                await cell.decider.decide(request_body(config, MOMENTS[1]), PATIENT_S)
             return model
 
         with Account(house, config):

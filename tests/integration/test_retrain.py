@@ -50,6 +50,7 @@ MOMENTS = by_moment(BARS)
 FIRST, LAST = 200, 310  # of the session's bars
 RETRAINED = 300
 FAR = 2**62
+PATIENT_S = 120.0  # compiled code may have to be made first
 
 
 class Open:
@@ -70,7 +71,7 @@ class Open:
                 if number == RETRAINED:
                     self.change = self.retrain()
                 bars = MOMENTS[number][:2]
-                await cell.decider.decide(request_body(self.config, bars))
+                await cell.decider.decide(request_body(self.config, bars), PATIENT_S)
 
     def retrain(self, now_ts: int = FAR) -> ModelChange | None:
         with connect(self.house.roles.ops, name="test") as link:
