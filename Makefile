@@ -47,8 +47,8 @@ tune: $(STAMP) ## Search parameters over the sample data, and say whether the wi
 test: $(STAMP) ## Run all tests
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-chaos: $(STAMP) ## Kill each part of a running cluster under load, and check every answer
-	@exec $(BIN)/python -m pytest tests/chaos/chaos_faults.py -s $(ARGS)
+chaos: $(STAMP) ## Kill each part of a running cluster under load, and the driver of studies; check all
+	@exec $(BIN)/python -m pytest tests/chaos/chaos_faults.py tests/chaos/chaos_tune.py -s $(ARGS)
 
 load: $(STAMP) ## Measure the coordinator under load, beside the floors of the same run (needs wrk)
 	@exec $(BIN)/python -m benchmarks.load $(ARGS)

@@ -6,6 +6,7 @@ Importing this module imports ray.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ QUIET_S = 15.0  # without a line of the log, then the job is asked how it is
 LOST_TRIES = 5  # connections in a row that bring nothing new
 END_S = 30.0  # from the log's end to a final status
 STUDY = "sapphire_study"  # the metadata that names a job's study
+# Its client tells of each upload and each closed connection, on top of what the job says.
+_TALKERS = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 
 
 class _Client(JobSubmissionClient):
@@ -50,6 +53,8 @@ class Jobs:
     """
 
     def __init__(self, address: str, headers: Mapping[str, str], clock: Clock = WALL) -> None:
+        for name in _TALKERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
         self.address = address
         self._clock = clock
         with self._plainly():
@@ -149,6 +154,7 @@ class Jobs:
                 raise ServiceError(f"Ray at {self.address}: {job} does not end ({info.status})")
             self._clock.sleep(0.2)
         message = (info.message or "").strip().partition("\n")[0]
+        message = message.partition(", last available logs")[0]  # They were shown already.
         return JobEnd(info.status == JobStatus.SUCCEEDED, str(info.status), message)
 
     def _info(self, job: str) -> JobDetails:

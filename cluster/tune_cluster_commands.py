@@ -94,7 +94,7 @@ def manifest_command(
     ] = "sapphire-tune",
     database_secret: Annotated[
         str, typer.Option("--database-secret", help="A secret with the key DATABASE_URL.")
-    ] = "sapphire-database",
+    ] = "sapphire-database",  # noqa: S107 - the name of one
     token_secret: Annotated[
         str, typer.Option("--token-secret", help="Ray's, key auth_token; KubeRay's own if absent.")
     ] = "",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cluster import tune_job_commands
 from data.errors import InputError
 from data.times import day_ns
 
@@ -270,7 +271,5 @@ def _pairs(texts: list[str], scheduler: str) -> dict[str, Any]:
         place[key] = number
     return options
 
-
-from cluster import tune_job_commands  # noqa: E402 - it adds to the app above
 
 tune_job_commands.register(app)

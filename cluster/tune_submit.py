@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # Ray's client lets these win over the address it is given.
 OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-# One thread per trial: many trials share a node.
-JOB_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+# No variable that the study sets for its workers: Ray refuses a job whose driver names one again.
+JOB_ENVIRONMENT = {"PYTHONUNBUFFERED": "1"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from actors.limits import PREFIX, RiskLimits
 from cluster.cli import app
 from cluster.settings import ClusterSettings, TradingMode
 from data.jit_cache import BASE_VARIABLE
+from tuning.retune import RetuneSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -21,7 +22,7 @@ SCHEMA = ROOT.parent / "shared" / "kuberay" / "raycluster_v1.strict.json"
 
 def variables() -> set[str]:
     names = {BASE_VARIABLE}
-    for settings in (ClusterSettings, TradingMode, RiskLimits):
+    for settings in (ClusterSettings, TradingMode, RiskLimits, RetuneSettings):
         for name, field in settings.model_fields.items():
             alias = field.validation_alias
             names.add(str(alias) if alias else f"{PREFIX}{name.upper()}")

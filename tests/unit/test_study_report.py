@@ -196,7 +196,7 @@ def test_a_closed_segment_and_none_are_told_apart(view: StudyView, tmp_path: Pat
     assert "is closed: it is opened only to judge a winner" in page.text
     assert "the locked segment has not been opened" in page.text
     _, page = read(replace(view, locked=None), tmp_path)
-    assert "There is no locked segment" in page.text
+    assert "made without a locked segment: nothing here is out of sample" in page.text
 
 
 def test_a_study_that_is_not_repeatable_or_finished_says_so(

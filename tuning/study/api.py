@@ -36,13 +36,14 @@ from tuning.study.executors import Watch
 from tuning.study.folds import make_folds
 from tuning.study.function_evaluator import FunctionEvaluator
 from tuning.study.outcome import view_of
+from tuning.study.promotion import locked_view
 from tuning.study.report import write_study_report
 from tuning.study.report_json import verdict
 from tuning.study.runner import RAY, Place, run_study
 from tuning.study.searchers import best_of
 from tuning.study.spec import CUSTOM, make_spec, with_data
 from tuning.study.store import StudyStore
-from tuning.study.view import StudyView
+from tuning.study.view import LockedView, StudyView
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,6 +109,7 @@ class Study:
             evaluation=evaluation,
         )
         self._evaluator: Evaluator
+        self._locked: LockedView | None = None  # a function's study locks nothing away
         if function is not None:
             self.spec = self._custom(asked, space, ts)
             self._evaluator = self._function(function, space, ts, periods_per_year)
@@ -118,6 +120,7 @@ class Study:
             feed = open_feed(wanted.data, wanted.symbols, Path(home).expanduser() / "lake")
             self.spec = with_data(asked, feed)
             self._evaluator = build(self.spec, feed)
+            self._locked = locked_view(self.spec, feed, self._database)
         self.spec = agreed(self.store, self.spec)
 
     def _custom(self, spec: StudySpec, space: Space | None, ts: ArrayLike | None) -> StudySpec:
@@ -177,7 +180,7 @@ class Study:
 
     def view(self) -> StudyView:
         """Everything that reports are made of; computes the evidence."""
-        return view_of(self.store, self.spec, self._evaluator)
+        return view_of(self.store, self.spec, self._evaluator, locked=self._locked)
 
     @property
     def sentence(self) -> str:

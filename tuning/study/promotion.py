@@ -25,7 +25,15 @@ from tuning.study.contract import Failure, Floats, Segment, StudySpec, Trial
 from tuning.study.database import Database
 from tuning.study.objectives import joined
 from tuning.study.outcome import Judged, figures, judge_study
-from tuning.study.rules import PASSED, UNKNOWN, PromotionRules, Reason, judge, locked_result
+from tuning.study.rules import (
+    PASSED,
+    UNKNOWN,
+    PromotionRules,
+    Reason,
+    judge,
+    locked_result,
+    promotes,
+)
 from tuning.study.segments import Opening, open_segment, shown
 from tuning.study.targets import TARGETS, target_of
 from tuning.study.view import LockedView
@@ -45,7 +53,7 @@ class Verdict:
     @property
     def passed(self) -> bool:
         """Whether every rule is."""
-        return bool(self.reasons) and all(reason.outcome == PASSED for reason in self.reasons)
+        return promotes(self.reasons)
 
 
 @dataclass(frozen=True)

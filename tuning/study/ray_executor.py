@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from tuning.study.contract import Evaluator
 from tuning.study.engine import Engine, WorkItem
 from tuning.study.executors import Watch, timed
 from tuning.study.failures import ClusterLost
+from tuning.study.ray_pulse import leave_unless, listens
 from tuning.study.ray_tune import (
     ENDED_EARLY,
     PUT_S,
@@ -46,6 +49,8 @@ ONE_THREAD = dict.fromkeys(
     ),
     "1",
 )
+
+_ADDRESS = re.compile(r"[^/]+:\d{1,5}")
 
 
 class _Worker(tune.Trainable):
@@ -80,7 +85,10 @@ class _Worker(tune.Trainable):
         if self._item is None:
             ray.get(self._desk.wait.remote(self._turn, IDLE_S), timeout=IDLE_S + PUT_S)
         else:
-            answer = pickle.dumps(timed(self._evaluator, self._item))
+            try:
+                answer = pickle.dumps(timed(self._evaluator, self._item))
+            except Exception as broken:  # noqa: BLE001 - the driver raises it, as run_here would
+                answer = pickle.dumps(broken)
             ray.get(self._desk.put.remote(str(self._item.number), answer), timeout=PUT_S)
         return {"done": True, "items": 1}
 
@@ -118,7 +126,10 @@ class _EngineSearch(Searcher):
             if error:
                 raise ClusterLost(f"an item was lost {RETRIES + 1} times: see the workers' logs")
             blob = ray.get(self._desk.take.remote(str(item.number)), timeout=TAKE_S)
-            answer, seconds = pickle.loads(blob)  # noqa: S301 - made by this study's worker
+            found = pickle.loads(blob)  # noqa: S301 - made by this study's worker
+            if isinstance(found, Exception):
+                raise found
+            answer, seconds = found
             self._engine.done(item, answer, seconds)
             self._watch(self._engine)
         except BaseException as broken:  # noqa: BLE001 - Tune would log it and go on
@@ -175,6 +186,8 @@ def ray_session(
     own: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
     own["_node_ip_address"] = "127.0.0.1"
     began = time.monotonic()
+    if address and _ADDRESS.fullmatch(address) and not listens(address):
+        raise ClusterLost(f"no Ray at {address}: nothing answers there")
     try:
         ray.init(
             address=address or "local",
@@ -189,7 +202,12 @@ def ray_session(
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ClusterLost(f"no Ray at {address or 'this machine'} after {waited:.0f} s: {first}") \
             from error  # fmt: skip
+    gone = threading.Event()
     try:
         yield min(workers, int(ray.cluster_resources().get("CPU", 1))) if address else workers
+    except ClusterLost as error:
+        threading.Thread(target=leave_unless, args=(gone, error), daemon=True).start()
+        raise
     finally:
         ray.shutdown()
+        gone.set()

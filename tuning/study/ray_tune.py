@@ -24,6 +24,7 @@ from ray.tune.search import SearchAlgorithm, Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tuning.study.failures import ClusterLost
+from tuning.study.ray_pulse import Pulse
 
 PUT_S = 60.0
 TAKE_S = 60.0
@@ -88,8 +89,9 @@ def run_tuner(
     # It looks for the result files of every trial at the end, and misses each of them aloud.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     folder = Path(tempfile.mkdtemp(prefix="sapphire-tune-"))
+    pulse = Pulse(ray.get_runtime_context().gcs_address)
     try:
-        Tuner(
+        tuner = Tuner(
             tune.with_resources(worker, {"cpu": 1}),
             tune_config=TuneConfig(
                 search_alg=search,
@@ -101,13 +103,16 @@ def run_tuner(
             ),
             run_config=RunConfig(
                 name="study",
+                stop=pulse,
                 storage_path=str(folder),
                 verbose=0,
                 callbacks=list(callbacks),
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
                 failure_config=FailureConfig(max_failures=RETRIES),
             ),
-        ).fit()
+        )
+        with pulse:
+            tuner.fit()
     except Exception as failure:
         raise _plain(broken() or failure) from failure
     finally:

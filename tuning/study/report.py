@@ -162,7 +162,7 @@ def _cards(view: StudyView) -> str:
 def _locked_card(view: StudyView) -> tuple[str, str]:
     locked = view.locked
     if locked is None:
-        return "none", "all data were searched: nothing is left to judge by"
+        return "not shown", "this report was made without one"
     span = f"{day(locked.segment.since)} to {day(locked.segment.until)}"
     if locked.result is None:
         before = f", opened {locked.openings} times before" if locked.openings else ""
@@ -204,7 +204,7 @@ def _equity(view: StudyView) -> str:
         return ""
     locked = view.locked
     if locked is None:
-        after = "There is no locked segment: no stretch of the data is left that nobody searched."
+        after = "This report was made without a locked segment: nothing here is out of sample."
     elif not len(locked.ts):
         after = (
             f"The locked segment, {day(locked.segment.since)} to {day(locked.segment.until)}, is"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,17 +18,30 @@ from cluster.processes import ServiceError, marker, wait_until
 from cluster.ray_head import RayHead
 from cluster.ray_jobs import Jobs
 from cluster.tune_package import pack
-from cluster.tune_submit import SubmitOptions, follow, request_headers, start, submit
+from cluster.tune_submit import (
+    JOB_ENVIRONMENT,
+    SubmitOptions,
+    follow,
+    request_headers,
+    start,
+    submit,
+)
 from data.errors import InputError
+from tuning.study.ray_executor import ONE_THREAD
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.slow,
+    # Of Ray's own client.
+    pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning"),
+]
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "t" + secrets.token_hex(20)
 ENTRY = """
 import os, sys
 import cluster.tune_job
 print("sources of", os.path.relpath(cluster.tune_job.__file__))
-print("threads", os.environ["OMP_NUM_THREADS"], "words", sys.argv[1:])
+print("unbuffered", os.environ["PYTHONUNBUFFERED"], "words", sys.argv[1:])
 for number in range(200):
     print("trial", number)
 if "fail" in sys.argv:
@@ -61,6 +75,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayHead]:
         yield ray
     finally:
         ray.stop()
+        shutil.rmtree(home.runtime_dir())
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +99,14 @@ def test_a_job_runs_our_sources_and_its_whole_log_is_shown_once(jobs: Jobs, arch
     assert follow(jobs, job, shown.append) == 0
     log = "".join(shown)
     assert "sources of cluster/tune_job.py" in log
-    assert "threads 1 words ['--trials', '200']" in log
+    assert "unbuffered 1 words ['--trials', '200']" in log
     assert re.findall(r"^trial (\d+)$", log, re.MULTILINE) == [str(n) for n in range(200)]
     assert jobs.running("ema") is None
+
+
+def test_no_variable_of_a_job_is_one_that_the_study_sets_for_its_workers() -> None:
+    # Ray refuses the driver's ray.init otherwise.
+    assert not set(JOB_ENVIRONMENT) & set(ONE_THREAD)
 
 
 def test_a_job_that_fails_says_so(
@@ -96,7 +116,9 @@ def test_a_job_that_fails_says_so(
     shown: list[str] = []
     assert follow(jobs, job, shown.append) == 1
     assert "the disk is full" in "".join(shown)
-    assert f"sapphire: {job} FAILED: " in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"sapphire: {job} FAILED: Job entrypoint command failed with exit code 1"
+    )
 
 
 def test_one_job_at_a_time_works_on_a_study(jobs: Jobs, archive: Path) -> None:

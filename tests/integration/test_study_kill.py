@@ -1,0 +1,21 @@
+"""Two kills of a study's driver; ``make chaos`` has twenty, on Ray too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.study_kill import Kill, killed, undisturbed
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+TRIALS = 60
+
+
+@pytest.mark.parametrize(("searcher", "at"), [("tpe", 20), ("pbt", 37)])
+def test_a_killed_driver_changes_nothing(tmp_path: Path, searcher: str, at: int) -> None:
+    whole = undisturbed(tmp_path / "whole", searcher, TRIALS)
+    assert len(whole) == TRIALS
+    row = killed(tmp_path / "killed", searcher, "here", Kill(trials=at), whole)
+    assert at <= row.durable < TRIALS
+    assert row.equal

@@ -1,0 +1,91 @@
+"""Nodes that die in mid-study: one that evaluates, and the head with everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.processes import wait_until
+from tests.study_faults import Slow
+from tests.study_kill import NAME, begun, durable, finish, run_words, start, trials_of, undisturbed
+from tests.study_support import ToyEvaluator, content, toy_spec
+from tuning.study.contract import Trial
+from tuning.study.engine import Engine
+from tuning.study.executors import run_here
+from tuning.study.ray_environment import prepare
+from tuning.study.searchers import make_searcher
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+ROOT = Path(__file__).resolve().parents[2]
+TRIALS = 400  # of the study whose cluster goes away: some seconds of work
+
+
+@pytest.fixture(scope="module")
+def ray_nodes() -> Iterator[Any]:
+    """A Ray cluster of two nodes on this machine, one worker each."""
+    prepare(None)
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes(30.0)
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def test_a_node_killed_while_it_evaluates_costs_nothing_else(
+    ray_nodes: Any, tmp_path: Path
+) -> None:
+    from tuning.study.ray_executor import ray_session, run_on_ray
+
+    spec, evaluator = toy_spec("tpe", trials=48, generation=12), Slow(tmp_path)
+    whole: list[Trial] = []
+    toy = ToyEvaluator()
+    searcher = make_searcher(spec, toy.space)
+    run_here(Engine(spec, toy, searcher, whole.extend), toy, lambda _: None)
+    found: list[Trial] = []
+    (victim,) = ray_nodes.worker_nodes
+    killed: list[int] = []
+
+    def watch(engine: Engine) -> None:
+        busy = (tmp_path / f"busy-{victim.node_id}").exists()
+        if not killed and busy and len(engine.trials) >= 12:
+            ray_nodes.remove_node(victim, allow_graceful=False)
+            killed.append(len(engine.trials))
+
+    with ray_session(ray_nodes.address, 2, {"PYTHONPATH": str(ROOT)}) as workers:
+        engine = Engine(
+            spec, evaluator, make_searcher(spec, evaluator.space), found.extend, (), workers
+        )
+        run_on_ray(engine, evaluator, watch, workers)
+    assert killed
+    assert killed[0] < 48
+    assert content(found) == content(whole)
+
+
+def test_a_cluster_that_goes_away_is_one_line_and_resume_gives_the_same(
+    ray_nodes: Any, tmp_path: Path
+) -> None:
+    whole = undisturbed(tmp_path / "whole", "tpe", TRIALS)
+    home = tmp_path / "lost"
+    words = run_words("tpe", "ray", TRIALS)
+    process = start(home, *words, "--address", ray_nodes.address)
+    try:
+        wait_until(lambda: durable(home) >= 40, 60.0, "some trials")
+        ray_nodes.remove_node(ray_nodes.head_node, allow_graceful=False)
+        assert process.wait(60.0) == 1
+    finally:
+        process.kill()
+    log = (home / "errors.log").read_text()
+    assert begun(home)
+    assert 40 <= durable(home) < TRIALS
+    assert log.count("\n") == 1, log
+    assert log.startswith("sapphire: Ray at "), log
+    assert "the study is intact: resume it" in log
+    finish(home, "resume", NAME, "--executor", "here", "--no-report")
+    assert content(trials_of(home)) == content(whole)

@@ -1,0 +1,78 @@
+"""Evaluators that break on purpose, in their worker; what they leave in a folder tells of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import ray
+
+from actors.space import Config
+from tests.study_support import ToyEvaluator
+from tuning.study.contract import Failure, FoldResult
+
+
+class LoggedEvaluator(ToyEvaluator):
+    """Appends a line for each configuration that it began, and its process."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def prepare(self) -> None:
+        (self.folder / f"pid-{os.getpid()}").touch()
+
+    def evaluate(
+        self, configs: Sequence[Config], folds: Sequence[int]
+    ) -> list[list[FoldResult] | Failure]:
+        self.begin(configs)
+        return super().evaluate(configs, folds)
+
+    def begin(self, configs: Sequence[Config]) -> None:
+        with (self.folder / "begun").open("a") as log:
+            log.writelines(f"{sorted(config.items())}\n" for config in configs)
+
+
+class KilledOnce(LoggedEvaluator):
+    """The first worker that gets to its second item dies of SIGKILL in the middle of it."""
+
+    items = 0
+
+    def begin(self, configs: Sequence[Config]) -> None:
+        super().begin(configs)
+        self.items += 1
+        if self.items == 2:
+            try:
+                (self.folder / "killed").open("x").write(str(len(configs)))
+            except FileExistsError:
+                return
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DiesAlways(LoggedEvaluator):
+    """From the third generation on no worker survives an item."""
+
+    def begin(self, configs: Sequence[Config]) -> None:
+        super().begin(configs)
+        if len((self.folder / "begun").read_text().splitlines()) > 16:
+            os._exit(1)
+
+
+class Raises(LoggedEvaluator):
+    """Has a defect."""
+
+    def begin(self, configs: Sequence[Config]) -> None:
+        raise ZeroDivisionError("a defect of the evaluator")
+
+
+class Slow(LoggedEvaluator):
+    """Takes a while for each item, and says on which node it is at work."""
+
+    def begin(self, configs: Sequence[Config]) -> None:
+        busy = self.folder / f"busy-{ray.get_runtime_context().get_node_id()}"
+        busy.touch()
+        time.sleep(0.05 * len(configs))
+        busy.unlink()

@@ -1,0 +1,219 @@
+"""Studies by the command line whose driver is killed with SIGKILL, gone on with, and compared."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from cluster.processes import wait_until
+from tests.study_support import content
+from tuning.study.contract import Trial
+from tuning.study.database import Sqlite
+from tuning.study.searchers import best_of
+from tuning.study.store import StudyStore
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "killed"
+COMMAND_S = 240.0  # for one command to end
+ORPHANS_S = 30.0  # for Ray's processes to follow their driver
+LOOK_S = 0.002
+
+
+@dataclass(frozen=True)
+class Kill:
+    """When the driver dies: at so many durable trials, or so many seconds after its start."""
+
+    trials: int | None = None
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        if self.trials is not None:
+            return f"at {self.trials} trials"
+        return f"after {self.seconds:.2f} s"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one kill."""
+
+    searcher: str
+    executor: str
+    moment: str
+    durable: int  # trials, when the driver was dead
+    orphans: int  # processes of the driver that had to be ended for it
+    equal: bool  # all trials and the winner, after resume
+
+    def cells(self) -> str:
+        """A line of a Markdown table."""
+        same = "yes" if self.equal else "NO"
+        return (
+            f"| {self.searcher} | {self.executor} | {self.moment} | {self.durable}"
+            f" | {self.orphans} | {same} |"
+        )
+
+
+HEAD = (
+    "| searcher | executor | driver killed | durable then | orphans | equal |\n"
+    "|---|---|---|---|---|---|"
+)
+
+
+def database(home: Path) -> Path:
+    """The SQLite file of a home."""
+    return home / "studies" / "studies.db"
+
+
+def durable(home: Path) -> int:
+    """How many trials stand in the file; 0 while there is no file or table."""
+    with contextlib.suppress(sqlite3.Error):
+        link = sqlite3.connect(f"file:{database(home)}?mode=ro", uri=True)
+        try:
+            return int(link.execute("SELECT count(*) FROM study_trial").fetchone()[0])
+        finally:
+            link.close()
+    return 0
+
+
+def begun(home: Path) -> bool:
+    """Whether the study is on record."""
+    with contextlib.suppress(sqlite3.Error):
+        link = sqlite3.connect(f"file:{database(home)}?mode=ro", uri=True)
+        try:
+            return bool(link.execute("SELECT 1 FROM study").fetchall())
+        finally:
+            link.close()
+    return False
+
+
+def start(home: Path, *words: str) -> subprocess.Popen[bytes]:
+    """``sapphire tune WORDS`` in a session of its own; output.log and errors.log of the home take
+    what it says.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "output.log").open("ab") as out, (home / "errors.log").open("ab") as err:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cluster.cli", "tune", *words],
+            cwd=ROOT,
+            env={**os.environ, "SAPPHIRE_HOME": str(home), "PYTHONPATH": str(ROOT)},
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+
+
+def finish(home: Path, *words: str) -> None:
+    """Runs the command to its end, which must be a good one."""
+    process = start(home, *words)
+    code = process.wait(COMMAND_S)
+    assert code == 0, (home / "errors.log").read_text()[-2_000:]
+
+
+def run_words(searcher: str, executor: str, trials: int) -> list[str]:
+    """The words of a new study."""
+    return [
+        "run", NAME, "--target", "ema_cross", "--trials", str(trials), "--searcher", searcher,
+        "--executor", executor, "--workers", "2", "--no-report",
+    ]  # fmt: skip
+
+
+def trials_of(home: Path) -> list[Trial]:
+    """All stored trials."""
+    kept = Sqlite(database(home))
+    try:
+        return StudyStore(kept).trials(NAME)
+    finally:
+        kept.close()
+
+
+def undisturbed(home: Path, searcher: str, trials: int) -> list[Trial]:
+    """The trials of a study that nobody kills."""
+    finish(home, *run_words(searcher, "here", trials))
+    return trials_of(home)
+
+
+def killed(home: Path, searcher: str, executor: str, kill: Kill, whole: list[Trial]) -> Row:
+    """Begins the study, kills its driver, goes on with it, compares with ``whole``."""
+    process = start(home, *run_words(searcher, executor, len(whole)))
+    began = time.monotonic()
+    family: set[psutil.Process] = set()
+    look = _family(process.pid, family)
+    due = _due(home, kill, began)
+    while process.poll() is None and not due():
+        look()
+        time.sleep(LOOK_S)
+    look(now=True)
+    process.kill()
+    process.wait(10.0)
+    reached = durable(home)
+    orphans = _orphans(family)
+    # Killed before the study was on record there is nothing to resume: it is begun.
+    if begun(home):
+        finish(home, "resume", NAME, "--executor", executor, "--workers", "2", "--no-report")
+    else:
+        finish(home, *run_words(searcher, executor, len(whole)))
+    trials = trials_of(home)
+    equal = content(trials) == content(whole) and _winner(trials) == _winner(whole)
+    return Row(searcher, executor, str(kill), reached, orphans, equal)
+
+
+def _due(home: Path, kill: Kill, began: float) -> Callable[[], bool]:
+    if kill.trials is not None:
+        wanted = kill.trials
+        return lambda: begun(home) and durable(home) >= wanted
+    limit = kill.seconds or 0.0
+    return lambda: time.monotonic() - began >= limit
+
+
+def _family(pid: int, family: set[psutil.Process]) -> Callable[..., None]:
+    """Collects the driver's children now and then: after its death nothing says whose they were."""
+    last = [0.0]
+
+    def look(*, now: bool = False) -> None:
+        if now or time.monotonic() - last[0] >= 0.25:
+            last[0] = time.monotonic()
+            with contextlib.suppress(psutil.Error):
+                family.update(psutil.Process(pid).children(recursive=True))
+
+    return look
+
+
+def _orphans(family: set[psutil.Process]) -> int:
+    """Waits for the driver's processes to go; ends by pid what stays, and counts it."""
+    _, left = psutil.wait_procs(list(family), timeout=ORPHANS_S)
+    alive = [each for each in left if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    for each in alive:
+        with contextlib.suppress(psutil.Error):
+            each.kill()
+    wait_until(lambda: not any(_alive(each) for each in alive), 10.0, "the orphans' end")
+    return len(alive)
+
+
+def _alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _winner(trials: list[Trial]) -> tuple[int, object] | None:
+    best = best_of(trials, ["sharpe"])
+    return None if best is None else (best.number, best.config)
+
+
+def moments(rng: random.Random, count: int, trials: int, seconds: float) -> list[Kill]:
+    """Random kills: by turns at a number of durable trials and after a time up to ``seconds``."""
+    return [
+        Kill(trials=rng.randrange(trials))
+        if i % 2 == 0
+        else Kill(seconds=rng.uniform(0.2, seconds))
+        for i in range(count)
+    ]
