@@ -65,12 +65,31 @@ def run_command(
         str | None,
         typer.Option("--data", metavar="PATH|NAME", help="A file of bars or a table of the lake."),
     ] = None,
+    retrain_months: Annotated[
+        int | None,
+        typer.Option(
+            "--retrain-months",
+            help="Between trainings of the predictor, 0 never; by the data's clock if absent.",
+            min=0,
+        ),
+    ] = None,
 ) -> None:
     """Run a paper-trading session of the whole cluster on recorded bars."""
     from cluster.run import RunOptions, run
 
     raise typer.Exit(
-        run(RunOptions(first, last, _chosen(symbols), _speed(speed), seed, as_json, data))
+        run(
+            RunOptions(
+                first,
+                last,
+                _chosen(symbols),
+                _speed(speed),
+                seed,
+                as_json,
+                data,
+                retrain_months=retrain_months,
+            )
+        )
     )
 
 
@@ -146,6 +165,14 @@ def backtest(
         str | None, typer.Option("--without", help="Agents to leave out, comma-separated.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of model training.", min=0)] = 0,
+    retrain_months: Annotated[
+        int | None,
+        typer.Option(
+            "--retrain-months",
+            help="Between trainings of the predictor, 0 never; by the data's clock if absent.",
+            min=0,
+        ),
+    ] = None,
     report: Annotated[
         bool,
         typer.Option("--report/--no-report", help="Write the HTML report, or keep nothing."),
@@ -166,6 +193,7 @@ def backtest(
         latency=latency,
         without=parse_without(without),
         seed=seed,
+        retrain_months=retrain_months,
         report=report,
         as_json=as_json,
     )

@@ -59,3 +59,5 @@ def _show(config: SessionConfig, findings: Findings) -> None:
     console.print(f"  {len(findings.refused):,} approvals refused, {len(void)} for a voided epoch")
     for line in void:
         console.print(f"    {line}")
+    for line in findings.refused_changes:
+        console.print(f"  a change of a model was refused: {line}")
