@@ -54,7 +54,8 @@ from tuning.study.store import StudyStore
 WORK = ROOT / ".bench" / "tuning"
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- tuning:begin -->", "<!-- tuning:end -->"
-FEE, FRACTION, CASH = 0.001, 0.1, 100_000_000
+# Cash so small that no order is larger than what a bar may fill (bench_bars.ENDLESS).
+FEE, FRACTION, CASH = 0.001, 0.1, 1_000_000
 GENERATION = 200
 CHECKED = 5  # configurations whose fills are compared
 LIMIT_SECONDS = 1_800
@@ -77,10 +78,10 @@ class Case:
 
 
 CASES = (
-    Case("1,000 daily bars", "daily.parquet", 1_000, 1_000, "1D", 365.0),
-    Case("3,000 daily bars", "daily.parquet", 3_000, 1_000, "1D", 365.0),
-    Case("100,000 one-minute bars", "minutes.parquet", 100_000, 100, "1min", 525_600.0),
-    Case("1,000,000 one-minute bars", "minutes.parquet", 1_000_000, 20, "1min", 525_600.0),
+    Case("1,000 daily bars", "daily.parquet", 1_000, 400, "1D", 365.0),
+    Case("3,000 daily bars", "daily.parquet", 3_000, 400, "1D", 365.0),
+    Case("100,000 one-minute bars", "minutes.parquet", 100_000, 60, "1min", 525_600.0),
+    Case("1,000,000 one-minute bars", "minutes.parquet", 1_000_000, 12, "1min", 525_600.0),
 )
 QUICK = (
     Case("1,000 daily bars", "daily.parquet", 1_000, 100, "1D", 365.0),
@@ -289,7 +290,11 @@ def main() -> int:
     quick = ["--quick"] if asked.quick else []
     mine = [sys.executable, "-m", "benchmarks.tuning_speed", "--ours", *quick]
     peer = [str(python), str(HERE / "run_vectorbt_optuna.py"), str(job)]
-    rounds = [(report_of(mine), report_of(peer)) for _ in range(asked.repetitions + 1)][1:]
+    rounds = []
+    for turn in range(asked.repetitions + 1):
+        rounds.append((report_of(mine), report_of(peer)))
+        print(f"turn {turn} of {asked.repetitions}", file=sys.stderr, flush=True)
+    rounds = rounds[1:]
     for case, answer in zip(cases, rounds[0][0], strict=True):
         if answer["configs"] != configs_of(case):
             raise RuntimeError("the study drew other configurations than were handed to vectorbt")
