@@ -24,7 +24,6 @@ from cluster.home import Home
 from cluster.model_cache import fitted_plan
 from cluster.plan import (
     COSTS,
-    DAY_NS,
     HORIZON,
     OPENING_CASH,
     WARM_UP_DATES,
@@ -32,19 +31,16 @@ from cluster.plan import (
     plan_session,
 )
 from cluster.settings import load_cluster
-from data.clocks import Clock, ClockKind
 from data.errors import InputError
-from data.feed import Feed
 from data.jit_cache import FLOORS
 from data.money import to_micro
 from tuning.backtesting import BacktestParams, backtest
+from tuning.study.dataset import bar_length
 
 if TYPE_CHECKING:
     from tuning.backtest_result import Result
 
 NS_PER_MS = 1_000_000
-SESSION_NS = 23_400_000_000_000  # 6.5 hours
-TRADING_DAYS_AT_MOST = 300
 FITS_AT_A_TIME = 2
 # A report reads every vote of every decision; above this its arrays would not fit a small machine.
 MOST_REPORTED = 3_000_000
@@ -125,19 +121,6 @@ def run_backtest(options: BacktestOptions) -> int:
     timings.run = time.monotonic() - started
     _show(options, plan, result, home, timings, time.monotonic() - began)
     return 0
-
-
-def bar_length(feed: Feed) -> int:
-    """Nanoseconds from a bar's open to its close; 0 when its clock does not say.
-
-    A daily bar of a market that closes is a session of the New York Stock Exchange long: what
-    matters is that it opens long after any latency in milliseconds.
-    """
-    clock = Clock.parse(feed.clock)
-    if clock.kind is not ClockKind.TIME:
-        return 0
-    closes = clock.size == DAY_NS and feed.bars_per_year < TRADING_DAYS_AT_MOST
-    return SESSION_NS if closes else clock.size
 
 
 def parse_latency(text: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from actors.limits import load_limits
 from data.code_hash import ROOT, reached_hash
 from data.errors import InputError
 from data.feed import Feed
@@ -106,9 +107,13 @@ CUSTOM = "custom"  # a function of the user's own; see tuning.study.api
 
 
 def with_data(spec: StudySpec, feed: Feed) -> StudySpec:
-    """The spec with its data on record, and their end, so that later bars change nothing."""
+    """The spec with its data on record, and their end, so that later bars change nothing.
+
+    The limits in force are recorded too: trials of one study are all judged by the same.
+    """
     dataset = open_dataset(spec, feed)
-    evaluation = {"until": dataset.segment.until} | {
+    limits = load_limits().model_dump(mode="json")
+    evaluation = {"until": dataset.segment.until, "limits": limits} | {
         key: value for key, value in spec.evaluation.items() if value is not None
     }
     return msgspec.structs.replace(spec, data_hash=dataset.data_hash, evaluation=evaluation)
