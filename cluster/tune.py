@@ -27,7 +27,7 @@ from tuning.study.contract import StudySpec
 from tuning.study.database import DatabaseError
 from tuning.study.outcome import view_of
 from tuning.study.promotion import locked_view
-from tuning.study.runner import EXECUTORS, RAY, Place, run_study
+from tuning.study.runner import EXECUTORS, RAY, Place, check_place, run_study
 from tuning.study.spec import make_spec, study_code, with_data
 from tuning.study.store import StudyStore
 from tuning.study.targets import TARGETS
@@ -87,6 +87,7 @@ def run(options: TuneOptions) -> int:
             options=options.options,
             evaluation=options.evaluation,
         )
+        check_place(asked, place)
         there = any(store.exists(name) for store in kept.all)
         if there and not options.resume_if_exists:
             kept.holding(name).create(asked)  # Refuses, and says what can be done.

@@ -72,6 +72,7 @@ def test_a_manifest_is_what_the_function_writes() -> None:
         (["review", "--confidence", "2"], "decay rule confidence"),
         (["run", "--scheduler", "sometimes"], "no scheduler is called 'sometimes'"),
         (["run", "--scheduler", "asha", "--searcher", "pbt"], "end of a generation"),
+        (["run", "--scheduler", "asha", "--executor", "here"], "is Ray Tune's"),
         (
             ["run", "--scheduler", "pbt_async", "--searcher", "random", "--option", "quantile=0.9"],
             "quantile in",
