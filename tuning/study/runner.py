@@ -27,6 +27,14 @@ class Place:
     address: str | None = None
 
 
+def check_plan(spec: StudySpec, evaluator: Evaluator) -> None:
+    """InputError where searcher, scheduler and their options contradict each other or the space.
+
+    To be asked before a study goes on record: one that can never run would only hold its name.
+    """
+    Engine(spec, evaluator, make_searcher(spec, evaluator.space), lambda _: None)
+
+
 def run_study(
     store: StudyStore, spec: StudySpec, evaluator: Evaluator, place: Place, watch: Watch
 ) -> list[Trial]:
