@@ -27,7 +27,7 @@ from tuning.study.contract import StudySpec
 from tuning.study.database import DatabaseError
 from tuning.study.outcome import view_of
 from tuning.study.promotion import locked_view
-from tuning.study.runner import EXECUTORS, RAY, Place, check_place, run_study
+from tuning.study.runner import EXECUTORS, RAY, Place, check_place, check_plan, run_study
 from tuning.study.spec import make_spec, study_code, with_data
 from tuning.study.store import StudyStore
 from tuning.study.targets import TARGETS
@@ -96,6 +96,7 @@ def run(options: TuneOptions) -> int:
         store = kept.holding(name) if there else kept.new
         # Contradictions show before the study is on record.
         evaluator = build(spec, feed)
+        check_plan(spec, evaluator)
         spec = agreed(store, spec)
         return _carry(store, spec, feed, evaluator, home, place, options)
 

@@ -25,7 +25,7 @@ from tuning.study.store import StudyStore
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "killed"
 COMMAND_S = 240.0  # for one command to end
-ORPHANS_S = 30.0  # for Ray's processes to follow their driver
+ORPHANS_S = 120.0  # for Ray's processes to follow their driver: its agents take a minute
 LOOK_S = 0.002
 
 
@@ -50,22 +50,15 @@ class Row:
     executor: str
     moment: str
     durable: int  # trials, when the driver was dead
-    orphans: int  # processes of the driver that had to be ended for it
     equal: bool  # all trials and the winner, after resume
 
     def cells(self) -> str:
         """A line of a Markdown table."""
         same = "yes" if self.equal else "NO"
-        return (
-            f"| {self.searcher} | {self.executor} | {self.moment} | {self.durable}"
-            f" | {self.orphans} | {same} |"
-        )
+        return f"| {self.searcher} | {self.executor} | {self.moment} | {self.durable} | {same} |"
 
 
-HEAD = (
-    "| searcher | executor | driver killed | durable then | orphans | equal |\n"
-    "|---|---|---|---|---|---|"
-)
+HEAD = "| searcher | executor | driver killed | durable then | equal |\n|---|---|---|---|---|"
 
 
 def database(home: Path) -> Path:
@@ -141,11 +134,20 @@ def undisturbed(home: Path, searcher: str, trials: int) -> list[Trial]:
     return trials_of(home)
 
 
-def killed(home: Path, searcher: str, executor: str, kill: Kill, whole: list[Trial]) -> Row:
-    """Begins the study, kills its driver, goes on with it, compares with ``whole``."""
+def killed(
+    home: Path,
+    searcher: str,
+    executor: str,
+    kill: Kill,
+    whole: list[Trial],
+    family: set[psutil.Process],
+) -> Row:
+    """Begins the study, kills its driver, goes on with it, compares with ``whole``.
+
+    ``family`` takes the driver's processes, for ``orphans``.
+    """
     process = start(home, *run_words(searcher, executor, len(whole)))
     began = time.monotonic()
-    family: set[psutil.Process] = set()
     look = _family(process.pid, family)
     due = _due(home, kill, began)
     while process.poll() is None and not due():
@@ -155,7 +157,6 @@ def killed(home: Path, searcher: str, executor: str, kill: Kill, whole: list[Tri
     process.kill()
     process.wait(10.0)
     reached = durable(home)
-    orphans = _orphans(family)
     # Killed before the study was on record there is nothing to resume: it is begun.
     if begun(home):
         finish(home, "resume", NAME, "--executor", executor, "--workers", "2", "--no-report")
@@ -163,7 +164,7 @@ def killed(home: Path, searcher: str, executor: str, kill: Kill, whole: list[Tri
         finish(home, *run_words(searcher, executor, len(whole)))
     trials = trials_of(home)
     equal = content(trials) == content(whole) and _winner(trials) == _winner(whole)
-    return Row(searcher, executor, str(kill), reached, orphans, equal)
+    return Row(searcher, executor, str(kill), reached, equal)
 
 
 def _due(home: Path, kill: Kill, began: float) -> Callable[[], bool]:
@@ -187,15 +188,16 @@ def _family(pid: int, family: set[psutil.Process]) -> Callable[..., None]:
     return look
 
 
-def _orphans(family: set[psutil.Process]) -> int:
-    """Waits for the driver's processes to go; ends by pid what stays, and counts it."""
+def orphans(family: set[psutil.Process]) -> list[str]:
+    """Waits for dead drivers' processes to go; ends by pid what stays, and gives its names."""
     _, left = psutil.wait_procs(list(family), timeout=ORPHANS_S)
-    alive = [each for each in left if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    alive = [each for each in left if _alive(each)]
+    names = [each.name() for each in alive]
     for each in alive:
         with contextlib.suppress(psutil.Error):
             each.kill()
     wait_until(lambda: not any(_alive(each) for each in alive), 10.0, "the orphans' end")
-    return len(alive)
+    return names
 
 
 def _alive(process: psutil.Process) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.study_kill import Kill, killed, undisturbed
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 TRIALS = 60
 
 
@@ -16,6 +16,6 @@ TRIALS = 60
 def test_a_killed_driver_changes_nothing(tmp_path: Path, searcher: str, at: int) -> None:
     whole = undisturbed(tmp_path / "whole", searcher, TRIALS)
     assert len(whole) == TRIALS
-    row = killed(tmp_path / "killed", searcher, "here", Kill(trials=at), whole)
+    row = killed(tmp_path / "killed", searcher, "here", Kill(trials=at), whole, set())
     assert at <= row.durable < TRIALS
     assert row.equal

@@ -18,7 +18,7 @@ from tuning.study.failures import ClusterLost
 from tuning.study.ray_environment import prepare
 from tuning.study.searchers import make_searcher
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 ROOT = Path(__file__).resolve().parents[2]
 
 

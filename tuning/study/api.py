@@ -39,7 +39,7 @@ from tuning.study.outcome import view_of
 from tuning.study.promotion import locked_view
 from tuning.study.report import write_study_report
 from tuning.study.report_json import verdict
-from tuning.study.runner import RAY, Place, run_study
+from tuning.study.runner import RAY, Place, check_plan, run_study
 from tuning.study.searchers import best_of
 from tuning.study.spec import CUSTOM, make_spec, with_data
 from tuning.study.store import StudyStore
@@ -121,6 +121,7 @@ class Study:
             self.spec = with_data(asked, feed)
             self._evaluator = build(self.spec, feed)
             self._locked = locked_view(self.spec, feed, self._database)
+        check_plan(self.spec, self._evaluator)
         self.spec = agreed(self.store, self.spec)
 
     def _custom(self, spec: StudySpec, space: Space | None, ts: ArrayLike | None) -> StudySpec:

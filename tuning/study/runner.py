@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from data.errors import InputError
 from tuning.study.asynchronous import ASYNCHRONOUS, AsyncStudy
 from tuning.study.contract import Evaluator, StudySpec, Trial
-from tuning.study.engine import Engine
+from tuning.study.engine import Engine, Save
 from tuning.study.executors import Watch, run_here
 from tuning.study.searchers import make_searcher
 from tuning.study.store import FINISHED, RESUMED, STOPPED, StudyStore
@@ -26,6 +26,23 @@ class Place:
     address: str | None = None
 
 
+def check_plan(spec: StudySpec, evaluator: Evaluator) -> None:
+    """InputError where searcher, scheduler and their options contradict each other or the space.
+
+    To be asked before a study goes on record: one that can never run would only hold its name.
+    """
+    _begin(spec, evaluator, lambda _: None, (), 1)
+
+
+def _begin(
+    spec: StudySpec, evaluator: Evaluator, save: Save, history: Sequence[Trial], workers: int
+) -> Engine | AsyncStudy:
+    searcher = make_searcher(spec, evaluator.space)
+    if spec.scheduler in ASYNCHRONOUS:
+        return AsyncStudy(spec, evaluator, searcher, save, history)
+    return Engine(spec, evaluator, searcher, save, history, workers)
+
+
 def run_study(
     store: StudyStore, spec: StudySpec, evaluator: Evaluator, place: Place, watch: Watch
 ) -> list[Trial]:
@@ -38,16 +55,11 @@ def run_study(
     if history:
         store.note(spec.name, RESUMED, {"trials": len(history)})
 
-    def save(trials: Any) -> None:
+    def save(trials: Sequence[Trial]) -> None:
         store.save(spec.name, trials)
 
-    searcher = make_searcher(spec, evaluator.space)
-    engine: Engine | AsyncStudy
-    if spec.scheduler in ASYNCHRONOUS:
-        engine = AsyncStudy(spec, evaluator, searcher, save, history)
-    else:
-        workers = place.workers if place.executor == RAY else 1
-        engine = Engine(spec, evaluator, searcher, save, history, workers)
+    workers = place.workers if place.executor == RAY else 1
+    engine = _begin(spec, evaluator, save, history, workers)
     try:
         if not engine.finished:
             execute(engine, evaluator, watch, place)
