@@ -50,6 +50,7 @@ def test_a_node_killed_while_it_evaluates_costs_nothing_else(
     run_here(Engine(spec, toy, searcher, whole.extend), toy, lambda _: None)
     found: list[Trial] = []
     (victim,) = ray_nodes.worker_nodes
+    (tmp_path / f"slow-{victim.node_id}").touch()
     killed: list[int] = []
 
     def watch(engine: Engine) -> None:
