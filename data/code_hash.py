@@ -35,14 +35,14 @@ def _imports(root: Path, source: Path) -> Iterator[Path]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            # ``from tuning import labels`` names a module, ``from tuning.labels import x`` does not.
+            # ``from tuning import labels`` names a module, ``from tuning.labels import x`` a thing.
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
             if name.split(".")[0] in FLOORS:
-                path = root.joinpath(*name.split("."))
-                for found in (path.with_suffix(".py"), path / "__init__.py"):
-                    if found.is_file():
-                        yield found
+                # Of packages only what is named in them: theirs hold no code that decides.
+                path = root.joinpath(*name.split(".")).with_suffix(".py")
+                if path.is_file():
+                    yield path
 
 
 def _hash(root: Path, paths: Iterable[Path]) -> str:

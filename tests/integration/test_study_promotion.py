@@ -32,7 +32,7 @@ from tuning.study.segments import SegmentSpent, open_segment, openings
 from tuning.study.spec import make_spec, with_data
 from tuning.study.store import EVIDENCE, StudyStore
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 DAY, SIGMA, SYMBOLS, DATES = 86_400_000_000_000, 0.01, ("AAA", "BBB", "CCC"), 3_200
 
