@@ -17,6 +17,7 @@ from data.records import SessionConfig
 MODEL = "model"  # the kind of an operations record whose body is a ModelChange
 PROMOTED, ROLLED_BACK, DEMOTED, RETRAINED = "promoted", "rolled_back", "demoted", "retrained"
 CAUSES = (PROMOTED, ROLLED_BACK, DEMOTED, RETRAINED)
+TAKE_OFF = (ROLLED_BACK, DEMOTED)
 
 
 class ModelChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,8 +76,7 @@ def models_in_force(
     """Agent -> model id for a round whose least bar is of ``ts`` (ns UTC).
 
     None before the moment that the session declares; then its own, overlaid by its schedule up to
-    ``ts``, overlaid by the ``changes`` in their order that concern it and were trained on bars
-    before ``ts`` alone.
+    ``ts``, overlaid by the ``changes`` as ``changes_in_force`` has them.
     """
     if ts < config.models_from:
         return {}
@@ -85,12 +85,28 @@ def models_in_force(
         if models.since > ts:
             break
         own |= models.models
-    changed: dict[str, str] = {}
+    for agent, change in changes_in_force(config, changes, ts).items():
+        own[agent] = change.model
+    return own
+
+
+def changes_in_force(
+    config: SessionConfig, changes: Iterable[RecordedChange], ts: int
+) -> dict[str, ModelChange]:
+    """Agent -> the change by which its model at ``ts`` (ns UTC) is not the session's own.
+
+    Of the ``changes`` that concern the session the last one decides. One whose model knows bars at
+    or after ``ts`` puts nothing in force; but if it takes a model off (TAKE_OFF), that model is off
+    at every ``ts``, and the session's own stands until the one that it names may.
+    """
+    found: dict[str, ModelChange] = {}
     for recorded in changes:
         change = recorded.change
-        if change.trained_until <= ts and concerns(config, recorded):
-            changed[change.agent] = change.model
-    for agent, model in changed.items():
-        if model:
-            own[agent] = model
-    return own
+        if not concerns(config, recorded):
+            continue
+        due = change.trained_until <= ts
+        if due and change.model:
+            found[change.agent] = change
+        elif due or change.cause in TAKE_OFF:
+            found.pop(change.agent, None)
+    return found

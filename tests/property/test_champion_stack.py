@@ -77,6 +77,7 @@ def test_records_and_a_simple_model_agree(steps: list[tuple[str, str]]) -> None:
             assert pile(changes) == []
             continue
         assert change.cause == cause
+        before = pile(changes)
         changes.append(RecordedChange(len(changes) + 1, "", change))
         standing = pile(changes)
         top = standing[-1].change.model if standing else ""
@@ -88,6 +89,12 @@ def test_records_and_a_simple_model_agree(steps: list[tuple[str, str]]) -> None:
         # A session reads the same out of the same records.
         read = models_in_force(CONFIG, changes, CONFIG.first_traded + 10**18)
         assert read[AGENT] == (top or "own")
+        # So does one of old bars: what was taken off is off, even where its successor may not be.
+        off = set(demoted)
+        if cause in (ROLLED_BACK, DEMOTED):
+            off.add(before[-1].change.model)
+        for ts in range(ord("a") - 1, ord("d") + 1):
+            assert models_in_force(CONFIG, changes, ts)[AGENT] not in off
 
 
 def test_a_model_brought_back_from_beyond_the_history_stands_alone() -> None:

@@ -10,6 +10,7 @@ from data.journal import Head, next_record
 from data.models_in_force import (
     ModelChange,
     RecordedChange,
+    changes_in_force,
     concerns,
     models_in_force,
     recorded_change,
@@ -83,6 +84,16 @@ def test_a_model_waits_until_its_bars_have_passed() -> None:
     changes = recorded(change("t1"), change("t2", until=180))
     assert models_in_force(config(), changes, 179)["trend_momentum"] == "t1"
     assert models_in_force(config(), changes, 180)["trend_momentum"] == "t2"
+
+
+@pytest.mark.parametrize("cause", ["demoted", "rolled_back"])
+def test_what_is_taken_off_is_off_before_its_successor_may_come(cause: str) -> None:
+    """The model that comes back knows bars up to 180, which a session of older bars must not."""
+    changes = recorded(change("t1", until=180), change("t2"), change("t1", until=180, cause=cause))
+    assert models_in_force(config(), changes[:2], 150)["trend_momentum"] == "t2"
+    assert models_in_force(config(), changes, 150) == OWN
+    assert changes_in_force(config(), changes, 150) == {}
+    assert changes_in_force(config(), changes, 180) == {"trend_momentum": changes[2].change}
 
 
 @pytest.mark.parametrize(
