@@ -16,7 +16,9 @@ import psycopg
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from data.bars import Bars
 from data.errors import InputError
+from data.records import SessionConfig
 from data.sessions import load_session
 from tuning.champion_review import review_all
 from tuning.champions import promote
@@ -42,6 +44,12 @@ _END = "INSERT INTO retune_end (started_ns, ended_ns, status, detail) VALUES (%s
 # (target, the run's number) -> what it found, or why it proposes nothing. The same number means
 # the same study, to be resumed if it exists.
 Study = Callable[[str, int], Proposal | str]
+# The bars that a session's own models were fitted on; None where they are not known.
+FitBars = Callable[[SessionConfig], Bars | None]
+
+
+def no_fit_bars(config: SessionConfig) -> None:
+    """For whoever knows no session's bars."""
 
 
 class AlreadyRunning(InputError):
@@ -124,6 +132,7 @@ def retune(
     study: Study,
     clock_ns: Callable[[], int],
     by: str = "retune",
+    fit_bars: FitBars = no_fit_bars,
 ) -> RetuneReport:
     """One run, now. ``connection`` is in autocommit, of the operations role, and holds the lock.
 
@@ -131,7 +140,7 @@ def retune(
     failed, after the other steps were tried. AlreadyRunning when another run is under way.
     """
     with _one_at_a_time(connection):
-        return _run(connection, settings, study, clock_ns, by)
+        return _run(connection, settings, study, clock_ns, by, fit_bars)
 
 
 def keep_retuning(
@@ -142,6 +151,7 @@ def keep_retuning(
     wait: Callable[[float], bool],
     told: Callable[[RetuneReport], None],
     by: str = "retune",
+    fit_bars: FitBars = no_fit_bars,
 ) -> None:
     """Runs whenever one is due, until ``wait(seconds)`` answers True; each report goes to ``told``.
 
@@ -149,7 +159,7 @@ def keep_retuning(
     """
     while True:
         with connect() as connection:
-            report = _if_due(connection, settings, study, clock_ns, by)
+            report = _if_due(connection, settings, study, clock_ns, by, fit_bars)
         if report is not None:
             told(report)
         if wait(LOOK_S):
@@ -168,6 +178,7 @@ def _if_due(
     study: Study,
     clock_ns: Callable[[], int],
     by: str,
+    fit_bars: FitBars,
 ) -> RetuneReport | None:
     """A run if one is due and no other is under way; asked again under the lock."""
 
@@ -178,7 +189,7 @@ def _if_due(
         if due():
             with _one_at_a_time(connection):
                 if due():
-                    return _run(connection, settings, study, clock_ns, by)
+                    return _run(connection, settings, study, clock_ns, by, fit_bars)
     return None
 
 
@@ -188,11 +199,12 @@ def _run(
     study: Study,
     clock_ns: Callable[[], int],
     by: str,
+    fit_bars: FitBars,
 ) -> RetuneReport:
     started = _begin(connection, settings.every_ns, clock_ns())
     lines: list[str] = []
     failed = False
-    for step in _steps(connection, settings, study, started, clock_ns, by):
+    for step in _steps(connection, settings, study, started, clock_ns, by, fit_bars):
         try:
             lines += step()
         except InputError as error:
@@ -210,6 +222,7 @@ def _steps(
     started: int,
     clock_ns: Callable[[], int],
     by: str,
+    fit_bars: FitBars,
 ) -> Iterator[Callable[[], list[str]]]:
     """In their order: what has decayed goes first, so that candidates meet the right incumbent."""
 
@@ -218,7 +231,7 @@ def _steps(
         return [str(each) for each in review_all(connection, rules, by)]
 
     def retrained() -> list[str]:
-        return _retrain(connection, clock_ns(), by)
+        return _retrain(connection, clock_ns(), by, fit_bars)
 
     def studied(target: str) -> Callable[[], list[str]]:
         return lambda: _study(connection, settings, study, target, started, by)
@@ -230,10 +243,11 @@ def _steps(
         yield studied(target)
 
 
-def _retrain(connection: psycopg.Connection, now_ns: int, by: str) -> list[str]:
+def _retrain(connection: psycopg.Connection, now_ns: int, by: str, fit_bars: FitBars) -> list[str]:
     lines = []
     for (name,) in connection.execute(_OPEN_SESSIONS).fetchall():
-        change = retrain_predictor(connection, load_session(connection, name), now_ns, by=by)
+        config = load_session(connection, name)
+        change = retrain_predictor(connection, config, now_ns, by=by, fit_bars=fit_bars(config))
         if change is not None:
             lines.append(f"session {name}: {change.agent} {change.reason}")
     return lines

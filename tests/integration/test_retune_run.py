@@ -12,6 +12,7 @@ from actors import strategy_optimization
 from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.home import Home
 from data.errors import InputError
+from data.records import SessionConfig
 from data.store import connect
 from tuning.champion_register import Candidate, Provenance
 from tuning.champion_stack import Scope
@@ -234,7 +235,13 @@ def test_the_loop_makes_up_for_missed_runs_once(house: House, ops: psycopg.Conne
 
 
 def test_sessions_that_trade_are_looked_at(house: House, ops: psycopg.Connection) -> None:
-    open_session(house, mode="paper")  # no round yet: nothing to train on
+    trading = open_session(house, mode="paper")  # no round yet: nothing to train on
     open_session(house)
-    report = retune(ops, SETTINGS, always("nothing"), clock)
+    asked: list[str] = []
+
+    def fit_bars(config: SessionConfig) -> None:
+        asked.append(config.session_id)
+
+    report = retune(ops, SETTINGS, always("nothing"), clock, fit_bars=fit_bars)
+    assert asked == [trading.session_id]
     assert report.lines == (f"{AGENT}: nothing to propose: nothing",)
