@@ -49,18 +49,32 @@ def pile(changes: Iterable[RecordedChange]) -> list[RecordedChange]:
     """
     lying: list[RecordedChange] = []
     for recorded in changes:
-        change = recorded.change
-        if change.cause in (PROMOTED, RETRAINED):
-            lying.append(recorded)
-            continue
-        lying = _without_top(lying, change.cause)
-        while change.model and lying and lying[-1].change.model != change.model:
-            lying.pop()
-        if not change.model:
-            lying = []
-        elif not lying:  # Brought back from beyond this history: it lies alone.
-            lying = [recorded]
+        lying = _after(lying, recorded)
     return lying
+
+
+def demoted_models(changes: Iterable[RecordedChange]) -> set[str]:
+    """The models that demotions among the changes of ONE agent, in their order, took off."""
+    found: set[str] = set()
+    lying: list[RecordedChange] = []
+    for recorded in changes:
+        if recorded.change.cause == DEMOTED and lying:
+            found.add(lying[-1].change.model)
+        lying = _after(lying, recorded)
+    return found
+
+
+def _after(lying: list[RecordedChange], recorded: RecordedChange) -> list[RecordedChange]:
+    """The pile ``lying`` after one more change."""
+    change = recorded.change
+    if change.cause in (PROMOTED, RETRAINED):
+        return [*lying, recorded]
+    left = _without_top(lying, change.cause)
+    while change.model and left and left[-1].change.model != change.model:
+        left = left[:-1]
+    if not change.model:
+        return []
+    return left or [recorded]  # Brought back from beyond this history: it lies alone.
 
 
 def _without_top(lying: list[RecordedChange], cause: str) -> list[RecordedChange]:

@@ -15,7 +15,7 @@ from data.models_in_force import (
     RecordedChange,
     models_in_force,
 )
-from tuning.champion_stack import Scope, pile, step_back
+from tuning.champion_stack import Scope, demoted_models, pile, step_back
 
 AGENT = "strategy_optimization"
 CONFIG = plain_config(models={AGENT: "own"}, mode="paper", models_from=0)
@@ -63,7 +63,8 @@ def laid(cause: str, model: str) -> ModelChange:
 def test_records_and_a_simple_model_agree(steps: list[tuple[str, str]]) -> None:
     changes: list[RecordedChange] = []
     simple = Simple()
-    demoted: set[str] = set()
+    demoted: set[str] = set()  # and not promoted again
+    ever: set[str] = set()
     for cause, model in steps:
         if cause in (PROMOTED, RETRAINED):
             change: ModelChange | None = laid(cause, model)
@@ -72,6 +73,7 @@ def test_records_and_a_simple_model_agree(steps: list[tuple[str, str]]) -> None:
             change = step_back(changes, SCOPE, cause, "r", "b")
             if cause == DEMOTED and pile(changes):
                 demoted.add(pile(changes)[-1].change.model)
+                ever |= demoted
         assert simple.step(cause, model) is (change is not None)
         if change is None:
             assert pile(changes) == []
@@ -79,6 +81,7 @@ def test_records_and_a_simple_model_agree(steps: list[tuple[str, str]]) -> None:
         assert change.cause == cause
         before = pile(changes)
         changes.append(RecordedChange(len(changes) + 1, "", change))
+        assert demoted_models(changes) == ever
         standing = pile(changes)
         top = standing[-1].change.model if standing else ""
         assert top == (simple.models[-1] if simple.models else "")
