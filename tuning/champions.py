@@ -171,7 +171,7 @@ def rollback(
 def demote(
     connection: psycopg.Connection, agent: str, scope: Scope, model: str, reason: str, by: str
 ) -> ModelChange:
-    """The same for a ``model`` that failed; nothing brings it back, neither a rollback nor a promotion.
+    """The same for a ``model`` that failed; neither a rollback nor a promotion brings it back.
 
     InputError when another model is in force by now: the judgement was not about that one.
     """

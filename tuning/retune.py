@@ -21,15 +21,20 @@ from data.errors import InputError
 from data.records import SessionConfig
 from data.sessions import load_session
 from tuning.champion_review import review_all
-from tuning.champions import promote
+from tuning.champions import in_force, promote
 from tuning.decay import DecayRules
 from tuning.proposals import Proposal, write_proposal
 from tuning.retrain import retrain_predictor
+from tuning.study.database import DatabaseError
+from tuning.study.failures import ClusterLost
 
 RETUNE_LOCK = (7305, 0)  # advisory; others in data.store and tuning.study.database
 LOOK_S = 60.0  # how often the loop looks whether a run is due
 _DAY_NS = 86_400_000_000_000
 FINISHED, FAILED = "finished", "failed"
+# What ends one step of a run and not the others: what a user can mend, a store or a cluster that
+# went away, and rows that were altered (ValueError).
+STEP_FAILURES = (InputError, DatabaseError, ClusterLost, ValueError)
 
 _OPEN_SESSIONS = """
 SELECT s.session_id FROM session s LEFT JOIN session_end e USING (session_id)
@@ -136,8 +141,8 @@ def retune(
 ) -> RetuneReport:
     """One run, now. ``connection`` is in autocommit, of the operations role, and holds the lock.
 
-    What a user could mend (InputError) in one step is a line of the report and ends the run as
-    failed, after the other steps were tried. AlreadyRunning when another run is under way.
+    What fails one step alone (STEP_FAILURES) is a line of the report and ends the run as failed,
+    after the other steps were tried. AlreadyRunning when another run is under way.
     """
     with _one_at_a_time(connection):
         return _run(connection, settings, study, clock_ns, by, fit_bars)
@@ -207,9 +212,9 @@ def _run(
     for step in _steps(connection, settings, study, started, clock_ns, by, fit_bars):
         try:
             lines += step()
-        except InputError as error:
+        except STEP_FAILURES as error:
             failed = True
-            lines.append(f"failed: {error}")
+            lines.append(f"failed: {' '.join(str(error).split())}")
     status = FAILED if failed else FINISHED
     connection.execute(_END, (started, clock_ns(), status, "\n".join(lines)))
     return RetuneReport(started, status, tuple(lines))
@@ -264,6 +269,12 @@ def _study(
     found = study(target, started)
     if isinstance(found, str):
         return [f"{target}: nothing to propose: {found}"]
+    candidate = found.candidate
+    standing = in_force(connection, candidate.agent, candidate.scope)
+    if standing.model == candidate.model:  # Judged against itself: no judgement to propose by.
+        why = f"model {candidate.model[:12]} of study {candidate.study} is in force already"
+        when = f"operations record {standing.seq}, as after a run that died once it had promoted"
+        return [f"{target}: nothing to propose: {why} ({when})"]
     name = write_proposal(connection, found, by)[:12]
     lines = [f"{target}: proposal {name}"]
     lines += [f"{target}: {each.rule} {each.outcome}: {each.text}" for each in found.reasons]
