@@ -7,7 +7,7 @@ journal finds the same models for every round as the coordinator did.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -95,18 +95,66 @@ def changes_in_force(
 ) -> dict[str, ModelChange]:
     """Agent -> the change by which its model at ``ts`` (ns UTC) is not the session's own.
 
-    Of the ``changes`` that concern the session the last one decides. One whose model knows bars at
-    or after ``ts`` puts nothing in force; but if it takes a model off (TAKE_OFF), that model is off
-    at every ``ts``, and the session's own stands until the one that it names may.
+    It is the uppermost one in the agent's ``pile`` of the ``changes`` that concern the session
+    whose model knows no bar at or after ``ts``.
     """
-    found: dict[str, ModelChange] = {}
+    of_agent: dict[str, list[RecordedChange]] = {}
     for recorded in changes:
-        change = recorded.change
-        if not concerns(config, recorded):
-            continue
-        due = change.trained_until <= ts
-        if due and change.model:
-            found[change.agent] = change
-        elif due or change.cause in TAKE_OFF:
-            found.pop(change.agent, None)
+        if concerns(config, recorded):
+            of_agent.setdefault(recorded.change.agent, []).append(recorded)
+    found: dict[str, ModelChange] = {}
+    for agent, its in of_agent.items():
+        due = [one.change for one in pile(its) if one.change.trained_until <= ts]
+        if due and due[-1].model:
+            found[agent] = due[-1]
     return found
+
+
+def pile(changes: Iterable[RecordedChange]) -> list[RecordedChange]:
+    """The changes of ONE agent, in their order, as a pile: the last one stands.
+
+    A promotion or a retraining lays a model on top. A rollback or a demotion takes models off until
+    the one that it names is on top again; of those that hold for a kind of sessions alone where it
+    names no session, so that what a session has for itself shows again. A demoted model is taken
+    out wherever it lies. With the pile empty the session's own model stands.
+    """
+    lying: list[RecordedChange] = []
+    general: list[RecordedChange] = []  # what the kind has, whatever the session gave up
+    for recorded in changes:
+        named = recorded.session_id != ""
+        if recorded.change.cause not in TAKE_OFF:
+            lying.append(recorded)
+            general += [] if named else [recorded]
+            continue
+        gone = taken_off(lying if named else general, recorded)
+        lying = _lower(lying, recorded, gone)
+        if not named:
+            general = _lower(general, recorded, gone)
+    return lying
+
+
+def taken_off(lying: Sequence[RecordedChange], recorded: RecordedChange) -> RecordedChange | None:
+    """What a rollback or a demotion takes off the pile that it is about; None when nothing."""
+    if lying and lying[-1].change.model != recorded.change.model:
+        return lying[-1]
+    return None
+
+
+def _lower(
+    lying: Sequence[RecordedChange], recorded: RecordedChange, gone: RecordedChange | None
+) -> list[RecordedChange]:
+    """The pile after a rollback or a demotion that took ``gone`` off."""
+    change = recorded.change
+    left: list[RecordedChange] = []
+    met = False  # the model to go back to
+    for one in reversed(lying):
+        if gone and change.cause == DEMOTED and one.change.model == gone.change.model:
+            continue
+        if recorded.session_id or not one.session_id:
+            if one is gone or not (met or one.change.model == change.model):
+                continue
+            met = True
+        left.append(one)
+    left.reverse()
+    # A model brought back from beyond this history lies on what is left.
+    return [*left, recorded] if change.model and not met else left

@@ -27,11 +27,12 @@ from data.models_in_force import (
     ModelChange,
     RecordedChange,
     concerns,
+    pile,
 )
 from data.sessions import UnknownSession, load_session, save_model
 from data.store import TRADING_LOCK
 from tuning.champion_register import Candidate, Champion, load_champions, save_champion
-from tuning.champion_stack import Scope, demoted_models, pile, step_back
+from tuning.champion_stack import Scope, demoted_models, step_back
 from tuning.study.rules import PASSED, Reason
 
 # A promotion must have been asked at least these; ``tuning.study.rules`` holds their bounds.

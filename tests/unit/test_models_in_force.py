@@ -93,7 +93,18 @@ def test_what_is_taken_off_is_off_before_its_successor_may_come(cause: str) -> N
     assert models_in_force(config(), changes[:2], 150)["trend_momentum"] == "t2"
     assert models_in_force(config(), changes, 150) == OWN
     assert changes_in_force(config(), changes, 150) == {}
-    assert changes_in_force(config(), changes, 180) == {"trend_momentum": changes[2].change}
+    assert changes_in_force(config(), changes, 180) == {"trend_momentum": changes[0].change}
+
+
+def test_a_sessions_own_retraining_shows_again_when_the_kinds_champion_is_demoted() -> None:
+    about = config()
+    retrained = RecordedChange(1, about.session_id, change("r1", until=120, cause="retrained"))
+    promoted, gone = recorded(change("c1"), change("", cause="demoted"))
+    assert models_in_force(about, [retrained, promoted], 150)["trend_momentum"] == "c1"
+    assert models_in_force(about, [retrained, promoted, gone], 150)["trend_momentum"] == "r1"
+    # What the session itself gives up leaves its own model, whoever had promoted what.
+    mine = RecordedChange(4, about.session_id, change("", cause="rolled_back"))
+    assert models_in_force(about, [retrained, promoted, mine], 150) == OWN
 
 
 @pytest.mark.parametrize(
