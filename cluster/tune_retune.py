@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -26,6 +27,7 @@ from cluster.stopping import stoppable
 from cluster.tune import TuneOptions, feed_of, opened
 from cluster.tune_promote import verdict_on
 from cluster.tune_store import Stores
+from cluster.tune_upkeep import declared_fit_bars
 from data.errors import InputError
 from data.store import connect
 from tuning.proposals import Proposal
@@ -127,6 +129,7 @@ def run_retune(options: RetuneOptions) -> int:
         _operations(cluster, home, loop=bool(options.every)) as url,
     ):
         bench = _Bench(options, place, home, kept, url, human)
+        fit_bars = partial(declared_fit_bars, home)
         with stoppable(), _plainly():
             if options.every:
                 keep_retuning(
@@ -137,10 +140,11 @@ def run_retune(options: RetuneOptions) -> int:
                     threading.Event().wait,
                     told,
                     by,
+                    fit_bars,
                 )
                 return 0
             with connect(url, name="sapphire-retune") as link:
-                report = retune(link, settings, bench, time.time_ns, by)
+                report = retune(link, settings, bench, time.time_ns, by, fit_bars)
     told(report)
     return 0 if report.status == FINISHED else 1
 

@@ -11,13 +11,34 @@ from rich.console import Console
 
 from cluster.database import database
 from cluster.home import Home
+from cluster.model_cache import fitted_models
+from cluster.plan import plan_session
 from cluster.settings import load_cluster
+from data.bars import Bars
 from data.errors import InputError
-from data.sessions import latest_session, load_session
+from data.records import SessionConfig
+from data.sessions import latest_session, load_session, model_id
 from data.store import connect
 from tuning.champion_review import review_all
 from tuning.decay import DecayRules
+from tuning.model_schedule import PREDICTOR
 from tuning.retrain import retrain_predictor
+
+
+def declared_fit_bars(home: Home, config: SessionConfig) -> Bars | None:
+    """The bars that the session's own predictor was fitted on; None when they are not at hand.
+
+    ``sapphire up`` fits on the sample's warm-up, and a session does not name its bars; so they
+    count as its own only if they give, to the bit, the model that the session declares. The models
+    are kept in the home, hence fitted once at most.
+    """
+    declared = config.models.get(PREDICTOR)
+    plan = plan_session(None, None, (), None, config.seed)
+    if declared is None or plan.models_from != config.models_from:
+        return None
+    params = fitted_models(home, plan)[PREDICTOR]
+    same = model_id(PREDICTOR, config.horizon, plan.models_from, params) == declared
+    return plan.fit_bars if same else None
 
 
 def retrain(session: str, *, as_json: bool) -> int:
@@ -29,7 +50,10 @@ def retrain(session: str, *, as_json: bool) -> int:
         if name is None:
             raise InputError("there is no session yet: start one with 'sapphire up'")
         config = load_session(link, name)
-        change = retrain_predictor(link, config, time.time_ns(), by=getpass.getuser())
+        fit_bars = declared_fit_bars(home, config)
+        change = retrain_predictor(
+            link, config, time.time_ns(), by=getpass.getuser(), fit_bars=fit_bars
+        )
     human = Console(stderr=True) if as_json else Console()
     if change is None:
         text = (

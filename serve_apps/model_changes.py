@@ -20,6 +20,7 @@ from data.models_in_force import (
     MODEL,
     ModelChange,
     RecordedChange,
+    changes_in_force,
     concerns,
     models_in_force,
     recorded_change,
@@ -101,12 +102,7 @@ class ModelChanges:
 
     def changed(self, agent: str, ts: int) -> ModelChange | None:
         """The change by which the agent's model at ``ts`` is not the session's own."""
-        found = None
-        for recorded in self._changes:
-            change = recorded.change
-            if change.agent == agent and change.trained_until <= ts:
-                found = change if change.model else None
-        return found
+        return changes_in_force(self._config, self._changes, ts).get(agent)
 
 
 def model_names(config: SessionConfig) -> list[str]:

@@ -1,25 +1,16 @@
 """Which model stands for an agent after a history of changes, and which one would come back.
 
-Changes pile up: a promotion or a retraining lays a model on top, a rollback or a demotion takes
-models off until the one that it names is on top again. A demoted model is taken out wherever it
-lies, so that no later rollback brings it back. With the pile empty the session's own model stands.
+How changes pile up is told in ``data.models_in_force``, by which every session goes.
 
 Pure; the records come from the operations chain, see ``tuning.champions``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data.models_in_force import (
-    DEMOTED,
-    PROMOTED,
-    RETRAINED,
-    ROLLED_BACK,
-    ModelChange,
-    RecordedChange,
-)
+from data.models_in_force import DEMOTED, ModelChange, RecordedChange, pile, taken_off
 from data.records import SessionConfig
 
 
@@ -42,34 +33,17 @@ class Scope:
         return kind == (self.group, self.horizon, self.bars_per_year)
 
 
-def pile(changes: Iterable[RecordedChange]) -> list[RecordedChange]:
-    """The changes of ONE agent, in their order, as a pile: the last one stands.
-
-    Its ``change.model`` is in force; an empty pile means the session's own model.
-    """
-    lying: list[RecordedChange] = []
-    for recorded in changes:
-        change = recorded.change
-        if change.cause in (PROMOTED, RETRAINED):
-            lying.append(recorded)
-            continue
-        lying = _without_top(lying, change.cause)
-        while change.model and lying and lying[-1].change.model != change.model:
-            lying.pop()
-        if not change.model:
-            lying = []
-        elif not lying:  # Brought back from beyond this history: it lies alone.
-            lying = [recorded]
-    return lying
-
-
-def _without_top(lying: list[RecordedChange], cause: str) -> list[RecordedChange]:
-    if not lying or cause not in (ROLLED_BACK, DEMOTED):
-        return lying
-    if cause == ROLLED_BACK:
-        return lying[:-1]
-    worse = lying[-1].change.model
-    return [recorded for recorded in lying if recorded.change.model != worse]
+def demoted_models(changes: Sequence[RecordedChange]) -> set[str]:
+    """The models that demotions among the changes of ONE agent, in their order, took off."""
+    found: set[str] = set()
+    for number, recorded in enumerate(changes):
+        if recorded.change.cause == DEMOTED:
+            named = recorded.session_id != ""
+            about = [one for one in changes[:number] if named or not one.session_id]
+            gone = taken_off(pile(about), recorded)
+            if gone is not None:
+                found.add(gone.change.model)
+    return found
 
 
 def step_back(
@@ -83,8 +57,8 @@ def step_back(
     if not lying:
         return None
     top = lying[-1].change
-    below = _without_top(lying, cause)
     # The same model may have been laid down twice in a row: then it is not what to go back to.
+    below = list(lying)
     while below and below[-1].change.model == top.model:
         below.pop()
     back = below[-1].change if below else None

@@ -27,11 +27,12 @@ from data.models_in_force import (
     ModelChange,
     RecordedChange,
     concerns,
+    pile,
 )
 from data.sessions import UnknownSession, load_session, save_model
 from data.store import TRADING_LOCK
 from tuning.champion_register import Candidate, Champion, load_champions, save_champion
-from tuning.champion_stack import Scope, pile, step_back
+from tuning.champion_stack import Scope, demoted_models, step_back
 from tuning.study.rules import PASSED, Reason
 
 # A promotion must have been asked at least these; ``tuning.study.rules`` holds their bounds.
@@ -110,8 +111,8 @@ def promote(
 
     With ``session_id``, here or in the candidate's scope, only in that session, which is how a
     historical one gets it. InputError names each rule that failed, or says that the incumbent
-    changed since the judgement; there is no way round. Promoting what is in force changes nothing
-    and says so.
+    changed since the judgement, or that a demotion took this very model off; there is no way round.
+    Promoting what is in force changes nothing and says so.
     """
     _check(candidate, reasons)
     scope = candidate.scope
@@ -128,6 +129,11 @@ def promote(
             raise InputError(
                 f"{candidate.agent}: the candidate was judged against {_name(candidate.incumbent)},"
                 f" but {_name(standing.model)} is in force by now: judge it again"
+            )
+        if candidate.model in _demoted(connection, candidate.agent):
+            raise InputError(
+                f"{candidate.agent}: {_name(candidate.model)} was demoted on live evidence, which"
+                " its study does not know: a study on newer data may find another"
             )
         model = save_model(
             connection,
@@ -166,7 +172,7 @@ def rollback(
 def demote(
     connection: psycopg.Connection, agent: str, scope: Scope, model: str, reason: str, by: str
 ) -> ModelChange:
-    """The same for a ``model`` that failed; no rollback brings it back, only a new promotion.
+    """The same for a ``model`` that failed; neither a rollback nor a promotion brings it back.
 
     InputError when another model is in force by now: the judgement was not about that one.
     """
@@ -272,6 +278,22 @@ def _standing(changes: Sequence[RecordedChange]) -> Standing:
         below[-1] if below else "",
         top.session_id,
     )
+
+
+def _demoted(connection: psycopg.Connection, agent: str) -> set[str]:
+    """Every model of the agent that a demotion took off, for whatever sessions."""
+
+    def demotion(recorded: RecordedChange) -> bool:
+        return recorded.change.agent == agent and recorded.change.cause == DEMOTED
+
+    scopes = {
+        Scope(one.change.group, one.change.horizon, one.change.bars_per_year, one.session_id)
+        for one in _read(connection, demotion).changes
+    }
+    found: set[str] = set()
+    for scope in scopes:
+        found |= demoted_models(_changes(connection, agent, scope).changes)
+    return found
 
 
 def _changes(connection: psycopg.Connection, agent: str, scope: Scope) -> _Asked:

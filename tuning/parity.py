@@ -7,7 +7,7 @@ everything else anew. It holds for sessions without late votes or faults: what t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -111,7 +111,7 @@ def session_backtest(
     """
     params = BacktestParams(
         symbols=tuple(config.symbols),
-        models=_model_sets(connection, inputs),
+        models=model_sets(inputs, lambda name: load_model(connection, name)),
         first_traded=config.first_traded,
         pool=PoolParams(**config.pool),
         sizing=SizingParams(**config.sizing),
@@ -125,10 +125,13 @@ def session_backtest(
     return backtest(bars, params, recorded_limits(config.limits), CostModel(**config.costs))
 
 
-def _model_sets(
-    connection: psycopg.Connection, inputs: Iterable[RoundInput]
+def model_sets(
+    inputs: Iterable[RoundInput], read: Callable[[str], Floats]
 ) -> list[tuple[int, dict[str, Floats]]]:
-    """(ts of the first round, params) of each stretch of rounds that name the same models."""
+    """(least ts of the first round, params) of each stretch of rounds that name the same models.
+
+    By a round's least ts its models are decided: ``data.models_in_force``.
+    """
     params: dict[str, Floats] = {}
     sets: list[tuple[int, dict[str, Floats]]] = []
     before: dict[str, str] = {}
@@ -136,8 +139,9 @@ def _model_sets(
         if given.models != before:
             for name in given.models.values():
                 if name not in params:
-                    params[name] = load_model(connection, name)
-            sets.append((given.ts, {a: params[name] for a, name in given.models.items()}))
+                    params[name] = read(name)
+            since = int(given.rows()["ts"].min())
+            sets.append((since, {a: params[name] for a, name in given.models.items()}))
             before = given.models
     return sets
 

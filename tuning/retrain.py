@@ -23,6 +23,9 @@ from tuning.fit_predictor import fit_samples
 from tuning.model_schedule import PREDICTOR, thinned_samples
 
 _EVER = 2**62  # no round has this number
+# With fewer rows a session's own bars alone train nothing: what was fitted on years of bars would
+# give way to what some weeks of them show.
+LEAST_ALONE = 2_000
 
 
 def retrain_predictor(
@@ -38,11 +41,11 @@ def retrain_predictor(
     connection  in autocommit, of a role that may write models and operations
     by          who asked
     fit_bars    the bars that the session's own models were fitted on: they go in front, those of
-                before the session's first bar, as symbols of their own
+                before the session's first bar, as symbols of their own; None: not known
 
-    None, and nothing is recorded, when the rows are too few, when no bar is new since the model in
-    force, and when that is a champion: it was proven, and only a demotion ends it. InputError when
-    the session has ended.
+    None, and nothing is recorded, when the rows are too few (LEAST_ALONE without ``fit_bars``),
+    when no bar is new since the model in force, and when that is a champion: it was proven, and
+    only a demotion ends it. InputError when the session has ended.
     """
     if _ended(connection, config.session_id):
         raise InputError(f"session {config.session_id} has ended: nothing of it can change")
@@ -53,7 +56,10 @@ def retrain_predictor(
     if _is_settled(connection, config, trained_until):
         return None
     history = bars if fit_bars is None else in_front(fit_bars, bars, len(config.symbols))
-    params = fit_samples(thinned_samples(history, config.horizon), config.horizon, config.seed)
+    samples = thinned_samples(history, config.horizon)
+    if fit_bars is None and len(samples.y) < LEAST_ALONE:
+        return None
+    params = fit_samples(samples, config.horizon, config.seed)
     if not len(params):
         return None
     change = ModelChange(

@@ -16,18 +16,25 @@ import psycopg
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from data.bars import Bars
 from data.errors import InputError
+from data.records import SessionConfig
 from data.sessions import load_session
 from tuning.champion_review import review_all
-from tuning.champions import promote
+from tuning.champions import in_force, promote
 from tuning.decay import DecayRules
 from tuning.proposals import Proposal, write_proposal
 from tuning.retrain import retrain_predictor
+from tuning.study.database import DatabaseError
+from tuning.study.failures import ClusterLost
 
 RETUNE_LOCK = (7305, 0)  # advisory; others in data.store and tuning.study.database
 LOOK_S = 60.0  # how often the loop looks whether a run is due
 _DAY_NS = 86_400_000_000_000
 FINISHED, FAILED = "finished", "failed"
+# What ends one step of a run and not the others: what a user can mend, a store or a cluster that
+# went away, and rows that were altered (ValueError).
+STEP_FAILURES = (InputError, DatabaseError, ClusterLost, ValueError)
 
 _OPEN_SESSIONS = """
 SELECT s.session_id FROM session s LEFT JOIN session_end e USING (session_id)
@@ -42,6 +49,12 @@ _END = "INSERT INTO retune_end (started_ns, ended_ns, status, detail) VALUES (%s
 # (target, the run's number) -> what it found, or why it proposes nothing. The same number means
 # the same study, to be resumed if it exists.
 Study = Callable[[str, int], Proposal | str]
+# The bars that a session's own models were fitted on; None where they are not known.
+FitBars = Callable[[SessionConfig], Bars | None]
+
+
+def no_fit_bars(config: SessionConfig) -> None:
+    """For whoever knows no session's bars."""
 
 
 class AlreadyRunning(InputError):
@@ -124,14 +137,15 @@ def retune(
     study: Study,
     clock_ns: Callable[[], int],
     by: str = "retune",
+    fit_bars: FitBars = no_fit_bars,
 ) -> RetuneReport:
     """One run, now. ``connection`` is in autocommit, of the operations role, and holds the lock.
 
-    What a user could mend (InputError) in one step is a line of the report and ends the run as
-    failed, after the other steps were tried. AlreadyRunning when another run is under way.
+    What fails one step alone (STEP_FAILURES) is a line of the report and ends the run as failed,
+    after the other steps were tried. AlreadyRunning when another run is under way.
     """
     with _one_at_a_time(connection):
-        return _run(connection, settings, study, clock_ns, by)
+        return _run(connection, settings, study, clock_ns, by, fit_bars)
 
 
 def keep_retuning(
@@ -142,6 +156,7 @@ def keep_retuning(
     wait: Callable[[float], bool],
     told: Callable[[RetuneReport], None],
     by: str = "retune",
+    fit_bars: FitBars = no_fit_bars,
 ) -> None:
     """Runs whenever one is due, until ``wait(seconds)`` answers True; each report goes to ``told``.
 
@@ -149,7 +164,7 @@ def keep_retuning(
     """
     while True:
         with connect() as connection:
-            report = _if_due(connection, settings, study, clock_ns, by)
+            report = _if_due(connection, settings, study, clock_ns, by, fit_bars)
         if report is not None:
             told(report)
         if wait(LOOK_S):
@@ -168,6 +183,7 @@ def _if_due(
     study: Study,
     clock_ns: Callable[[], int],
     by: str,
+    fit_bars: FitBars,
 ) -> RetuneReport | None:
     """A run if one is due and no other is under way; asked again under the lock."""
 
@@ -178,7 +194,7 @@ def _if_due(
         if due():
             with _one_at_a_time(connection):
                 if due():
-                    return _run(connection, settings, study, clock_ns, by)
+                    return _run(connection, settings, study, clock_ns, by, fit_bars)
     return None
 
 
@@ -188,16 +204,17 @@ def _run(
     study: Study,
     clock_ns: Callable[[], int],
     by: str,
+    fit_bars: FitBars,
 ) -> RetuneReport:
     started = _begin(connection, settings.every_ns, clock_ns())
     lines: list[str] = []
     failed = False
-    for step in _steps(connection, settings, study, started, clock_ns, by):
+    for step in _steps(connection, settings, study, started, clock_ns, by, fit_bars):
         try:
             lines += step()
-        except InputError as error:
+        except STEP_FAILURES as error:
             failed = True
-            lines.append(f"failed: {error}")
+            lines.append(f"failed: {' '.join(str(error).split())}")
     status = FAILED if failed else FINISHED
     connection.execute(_END, (started, clock_ns(), status, "\n".join(lines)))
     return RetuneReport(started, status, tuple(lines))
@@ -210,6 +227,7 @@ def _steps(
     started: int,
     clock_ns: Callable[[], int],
     by: str,
+    fit_bars: FitBars,
 ) -> Iterator[Callable[[], list[str]]]:
     """In their order: what has decayed goes first, so that candidates meet the right incumbent."""
 
@@ -218,7 +236,7 @@ def _steps(
         return [str(each) for each in review_all(connection, rules, by)]
 
     def retrained() -> list[str]:
-        return _retrain(connection, clock_ns(), by)
+        return _retrain(connection, clock_ns(), by, fit_bars)
 
     def studied(target: str) -> Callable[[], list[str]]:
         return lambda: _study(connection, settings, study, target, started, by)
@@ -230,10 +248,11 @@ def _steps(
         yield studied(target)
 
 
-def _retrain(connection: psycopg.Connection, now_ns: int, by: str) -> list[str]:
+def _retrain(connection: psycopg.Connection, now_ns: int, by: str, fit_bars: FitBars) -> list[str]:
     lines = []
     for (name,) in connection.execute(_OPEN_SESSIONS).fetchall():
-        change = retrain_predictor(connection, load_session(connection, name), now_ns, by=by)
+        config = load_session(connection, name)
+        change = retrain_predictor(connection, config, now_ns, by=by, fit_bars=fit_bars(config))
         if change is not None:
             lines.append(f"session {name}: {change.agent} {change.reason}")
     return lines
@@ -250,6 +269,12 @@ def _study(
     found = study(target, started)
     if isinstance(found, str):
         return [f"{target}: nothing to propose: {found}"]
+    candidate = found.candidate
+    standing = in_force(connection, candidate.agent, candidate.scope)
+    if standing.model == candidate.model:  # Judged against itself: no judgement to propose by.
+        why = f"model {candidate.model[:12]} of study {candidate.study} is in force already"
+        when = f"operations record {standing.seq}, as after a run that died once it had promoted"
+        return [f"{target}: nothing to propose: {why} ({when})"]
     name = write_proposal(connection, found, by)[:12]
     lines = [f"{target}: proposal {name}"]
     lines += [f"{target}: {each.rule} {each.outcome}: {each.text}" for each in found.reasons]

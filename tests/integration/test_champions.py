@@ -181,6 +181,39 @@ def test_back_and_further_back(ops: psycopg.Connection) -> None:
     assert len(history(ops)) == 4
 
 
+def test_a_demoted_model_does_not_come_back_on_its_old_evidence(
+    house: House, ops: psycopg.Connection
+) -> None:
+    one = promote(ops, candidate(5), GOOD, "ann")
+    two = promote(ops, candidate(9, one.model), GOOD, "ann")
+    demote(ops, AGENT, SCOPE, two.model, "worse by 0.02", "review")
+    with pytest.raises(InputError, match=f"{two.model[:12]} was demoted") as error:
+        promote(ops, candidate(9, one.model), GOOD, "ann")
+    assert "\n" not in str(error.value)
+    assert in_force(ops, AGENT, SCOPE).model == one.model
+    # Neither for one session alone.
+    config = open_session(house)
+    named = Scope(config.group, config.horizon, config.bars_per_year, config.session_id)
+    with pytest.raises(InputError, match="was demoted"):
+        promote(ops, candidate(9, scope=named), GOOD, "ann")
+    # What a rollback took off may come again, and so may the same settings on newer data.
+    rollback(ops, AGENT, SCOPE, "too many orders", "ann")
+    assert promote(ops, candidate(5), GOOD, "ann").changed
+    assert promote(ops, candidate(9, one.model, trained_until=2_000), GOOD, "ann").changed
+
+
+def test_what_one_session_demoted_is_not_promoted_for_all(
+    house: House, ops: psycopg.Connection
+) -> None:
+    config = open_session(house)
+    named = Scope(config.group, config.horizon, config.bars_per_year, config.session_id)
+    kind = Scope(config.group, config.horizon, config.bars_per_year)
+    done = promote(ops, candidate(5, scope=named), GOOD, "ann")
+    demote(ops, AGENT, named, done.model, "worse by 0.02", "review")
+    with pytest.raises(InputError, match="was demoted"):
+        promote(ops, candidate(5, scope=kind), GOOD, "ann")
+
+
 def test_one_session_can_have_its_own(house: House, ops: psycopg.Connection) -> None:
     config = open_session(house)
     named = Scope(config.group, config.horizon, config.bars_per_year, config.session_id)

@@ -40,14 +40,14 @@ from data.sessions import load_model, save_model
 from data.store import connect
 from tuning.fit_predictor import fit_samples
 from tuning.model_schedule import PREDICTOR, thinned_samples
-from tuning.retrain import in_front, retrain_predictor, session_bars
+from tuning.retrain import LEAST_ALONE, in_front, retrain_predictor, session_bars
 
 pytestmark = pytest.mark.integration
 
 NUMBER = [spec.name for spec in AGENTS].index(PREDICTOR)
-BARS = random_bars(320, symbols=3)
+BARS = random_bars(390, symbols=3)
 MOMENTS = by_moment(BARS)
-FIRST, LAST = 200, 310  # of the session's bars
+FIRST, LAST = 200, 380  # of the session's bars
 RETRAINED = 300
 FAR = 2**62
 PATIENT_S = 120.0  # compiled code may have to be made first
@@ -151,6 +151,15 @@ def test_nothing_is_recorded_without_new_bars_or_rows_enough(session: Open) -> N
         assert again is not None
         assert again.trained_until == int(MOMENTS[LAST - 1]["ts"][0]) + 1
         assert retrain_predictor(link, config, FAR, by="test", fit_bars=fit_bars()) is None
+
+
+def test_what_was_fitted_on_years_gives_way_to_no_few_bars(session: Open) -> None:
+    config = session.config
+    samples = thinned_samples(own_bars(LAST), config.horizon)
+    assert len(fit_samples(samples, config.horizon, config.seed)) > 0  # they could be trained on
+    assert len(samples.y) < LEAST_ALONE
+    with session.house.connect() as link, link.transaction(force_rollback=True):
+        assert retrain_predictor(link, config, FAR, by="test") is None
 
 
 def test_a_champion_is_not_trained_away(session: Open) -> None:

@@ -12,6 +12,7 @@ from actors import strategy_optimization
 from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.home import Home
 from data.errors import InputError
+from data.records import SessionConfig
 from data.store import connect
 from tuning.champion_register import Candidate, Provenance
 from tuning.champion_stack import Scope
@@ -34,6 +35,8 @@ from tuning.retune import (
     last_run,
     retune,
 )
+from tuning.study.database import DatabaseError
+from tuning.study.failures import ClusterLost
 from tuning.study.rules import FAILED as RULE_FAILED
 from tuning.study.rules import PASSED, Reason
 
@@ -153,12 +156,24 @@ def test_an_altered_proposal_is_found(house: House, ops: psycopg.Connection) -> 
         promote_proposal(ops, name, "eve")
 
 
-def test_what_a_user_can_mend_does_not_stop_the_other_steps(ops: psycopg.Connection) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("too little data\nfor the folds"),
+        DatabaseError("too little data\nfor the folds"),
+        ClusterLost("too little data\nfor the folds"),
+        ValueError("too little data\nfor the folds"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_fails_one_step_does_not_stop_the_others(
+    ops: psycopg.Connection, error: Exception
+) -> None:
     settings = RetuneSettings(SAPPHIRE_RETUNE_TARGETS=f"pool,{AGENT}")
 
     def study(target: str, run: int) -> Proposal | str:
         if target == "pool":
-            raise InputError("too little data for the folds")
+            raise error
         return "no trial is complete"
 
     report = retune(ops, settings, study, clock)
@@ -167,6 +182,48 @@ def test_what_a_user_can_mend_does_not_stop_the_other_steps(ops: psycopg.Connect
         f"{AGENT}: nothing to propose: no trial is complete",
     )
     assert report.status == FAILED
+    assert last_run(ops) == LastRun(NOW, FAILED)
+
+
+def test_an_altered_row_is_a_line_of_the_report(house: House, ops: psycopg.Connection) -> None:
+    retune(ops, BY_ITSELF, always(found()), clock)
+    with house.connect() as superuser:
+        superuser.execute("UPDATE champion SET evidence = '{}'")
+    report = retune(ops, SETTINGS, always("nothing"), lambda: NOW + 1)
+    assert report.status == FAILED
+    assert "was altered" in report.lines[0]
+    assert report.lines[1:] == (f"{AGENT}: nothing to propose: nothing",)
+
+
+def test_a_run_that_died_once_it_had_promoted_proposes_nothing_against_itself(
+    house: House, ops: psycopg.Connection
+) -> None:
+    settings = RetuneSettings(
+        SAPPHIRE_RETUNE_TARGETS=f"{AGENT},pool", SAPPHIRE_RETUNE_PROMOTE_BY_ITSELF=AGENT
+    )
+
+    class Died(Exception):
+        pass
+
+    def dies(target: str, run: int) -> Proposal:
+        if target == "pool":
+            raise Died
+        return found()
+
+    with connect(house.roles.ops, name="test-dies") as mine, pytest.raises(Died):
+        retune(mine, settings, dies, clock)
+    model = found().candidate.model
+    assert in_force(ops, AGENT, SCOPE).model == model
+    # The study, resumed, judges its find against what is in force by now: itself.
+    again = found(incumbent=model, failing=["beats_incumbent"])
+    report = retune(ops, settings, always(again), lambda: NOW + 1)
+    assert (report.started_ns, report.status) == (NOW, FINISHED)
+    assert (
+        f"{AGENT}: nothing to propose: model {model[:12]} of study s1 is in force already"
+        in (report.lines[1])
+    )
+    assert len(proposals(ops)) == 1
+    assert len(history(ops)) == 1
 
 
 def test_one_run_at_a_time(house: House, ops: psycopg.Connection) -> None:
@@ -234,7 +291,13 @@ def test_the_loop_makes_up_for_missed_runs_once(house: House, ops: psycopg.Conne
 
 
 def test_sessions_that_trade_are_looked_at(house: House, ops: psycopg.Connection) -> None:
-    open_session(house, mode="paper")  # no round yet: nothing to train on
+    trading = open_session(house, mode="paper")  # no round yet: nothing to train on
     open_session(house)
-    report = retune(ops, SETTINGS, always("nothing"), clock)
+    asked: list[str] = []
+
+    def fit_bars(config: SessionConfig) -> None:
+        asked.append(config.session_id)
+
+    report = retune(ops, SETTINGS, always("nothing"), clock, fit_bars=fit_bars)
+    assert asked == [trading.session_id]
     assert report.lines == (f"{AGENT}: nothing to propose: nothing",)

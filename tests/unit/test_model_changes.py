@@ -19,10 +19,10 @@ NAME = "trend_momentum"
 ROW: Floats = np.zeros(21)
 
 
-def change(model: str, until: int = 0) -> ModelChange:
+def change(model: str, until: int = 0, cause: str = "promoted") -> ModelChange:
     return ModelChange(
         agent=NAME, model=model, trained_until=until, group=CONFIG.group, horizon=CONFIG.horizon,
-        bars_per_year=CONFIG.bars_per_year, cause="promoted", reason="r", by="b", champion=model,
+        bars_per_year=CONFIG.bars_per_year, cause=cause, reason="r", by="b", champion=model,
     )  # fmt: skip
 
 
@@ -112,3 +112,11 @@ def test_the_change_by_which_an_agent_differs() -> None:
     assert [taken.changed(NAME, ts) for ts in (6, 7)] == [change("m1"), change("m2", until=7)]
     taken.take(chain(*[change("")] * 3)[2:], 3)
     assert taken.changed(NAME, 9) is None
+
+
+def test_a_change_that_takes_a_model_off_does_so_before_its_own_may_come() -> None:
+    taken = changes(Table(m1=0, m2=7))
+    back = change("m2", until=7, cause="demoted")
+    taken.take(chain(change("m2", until=7), change("m1"), back), 3)
+    assert [taken.changed(NAME, ts) for ts in (6, 7)] == [None, change("m2", until=7)]
+    assert [taken.models(ts)[NAME] for ts in (6, 7)] == ["own", "m2"]

@@ -10,6 +10,7 @@ from data.journal import Head, next_record
 from data.models_in_force import (
     ModelChange,
     RecordedChange,
+    changes_in_force,
     concerns,
     models_in_force,
     recorded_change,
@@ -83,6 +84,27 @@ def test_a_model_waits_until_its_bars_have_passed() -> None:
     changes = recorded(change("t1"), change("t2", until=180))
     assert models_in_force(config(), changes, 179)["trend_momentum"] == "t1"
     assert models_in_force(config(), changes, 180)["trend_momentum"] == "t2"
+
+
+@pytest.mark.parametrize("cause", ["demoted", "rolled_back"])
+def test_what_is_taken_off_is_off_before_its_successor_may_come(cause: str) -> None:
+    """The model that comes back knows bars up to 180, which a session of older bars must not."""
+    changes = recorded(change("t1", until=180), change("t2"), change("t1", until=180, cause=cause))
+    assert models_in_force(config(), changes[:2], 150)["trend_momentum"] == "t2"
+    assert models_in_force(config(), changes, 150) == OWN
+    assert changes_in_force(config(), changes, 150) == {}
+    assert changes_in_force(config(), changes, 180) == {"trend_momentum": changes[0].change}
+
+
+def test_a_sessions_own_retraining_shows_again_when_the_kinds_champion_is_demoted() -> None:
+    about = config()
+    retrained = RecordedChange(1, about.session_id, change("r1", until=120, cause="retrained"))
+    promoted, gone = recorded(change("c1"), change("", cause="demoted"))
+    assert models_in_force(about, [retrained, promoted], 150)["trend_momentum"] == "c1"
+    assert models_in_force(about, [retrained, promoted, gone], 150)["trend_momentum"] == "r1"
+    # What the session itself gives up leaves its own model, whoever had promoted what.
+    mine = RecordedChange(4, about.session_id, change("", cause="rolled_back"))
+    assert models_in_force(about, [retrained, promoted, mine], 150) == OWN
 
 
 @pytest.mark.parametrize(
