@@ -15,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from tuning.champions import HistoryEntry
-from tuning.study.contract import StudyRun, Trial
+from tuning.study.contract import FAILED, PRUNED, StudyRun, Trial
 from tuning.study.executors import Watch
 from tuning.study.progress import Progress as Pace
 from tuning.study.progress import State
 from tuning.study.rules import PASSED, Reason
 from tuning.study.store import StudyRow
-from tuning.study.view import StudyView
+from tuning.study.view import StudyView, failure_reasons
 
 EVERY_S = 0.25
 LINE_EVERY_S = 10.0  # where nobody watches a terminal
@@ -112,6 +112,22 @@ def outcome(view: StudyView, sentence: str, best: int = 5) -> RenderableType:
         table.add_row(str(trial.number), *(f"{value:.4g}" for value in trial.values), config)
     parts.append(table)
     return Group(*parts)
+
+
+def failures(view: StudyView, most: int = 3) -> str:
+    """Why no trial completed, the commonest reasons first; empty when one did, or none ran."""
+    if view.complete or not view.trials:
+        return ""
+    counts = view.counts
+    if not counts[FAILED]:
+        return f"all {len(view.trials):,} trials were pruned: none completed"
+    reasons = failure_reasons(view)
+    said = [f"{why} ({len(numbers):,})" for why, numbers in reasons[:most]]
+    if len(reasons) > most:
+        said.append(f"{len(reasons) - most:,} other reasons")
+    pruned = f" ({counts[PRUNED]:,} others were pruned)" if counts[PRUNED] else ""
+    lead = "all " if not pruned else ""
+    return f"{lead}{counts[FAILED]:,} trials failed{pruned}: {', '.join(said)}"
 
 
 def _rank(view: StudyView, trial: Trial) -> tuple[float, int]:

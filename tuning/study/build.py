@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from actors.costs import CostModel
 from actors.limits import RiskLimits, load_limits, recorded_limits
@@ -16,9 +17,11 @@ from tuning.study.contract import Fold, StudySpec
 from tuning.study.dataset import LOCKED_SHARE, Dataset, bar_length, check_unchanged, split_feed
 from tuning.study.folds import make_folds
 from tuning.study.market import COSTS, HORIZON, Market
+from tuning.study.rules import PromotionRules
 from tuning.study.signal_evaluator import SignalEvaluator
 from tuning.study.targets import SIGNAL, target_of
 
+FEWEST_RETURNS = 60  # a quarter of daily bars
 AnyEvaluator = SignalEvaluator | CommitteeEvaluator
 
 
@@ -76,7 +79,33 @@ def build(spec: StudySpec, feed: Feed) -> AnyEvaluator:
         tests=asked.tests,
         horizon=asked.horizon,
     )
-    return _evaluator(spec, asked, dataset, folds, locked=False)
+    evaluator = _evaluator(spec, asked, dataset, folds, locked=False)
+    if returns_of(evaluator) < FEWEST_RETURNS:
+        raise InputError(
+            f"{_counted(evaluator)}: fewer than {FEWEST_RETURNS} tell no configuration from"
+            " another; give a longer period or fewer folds"
+        )
+    return evaluator
+
+
+def returns_of(evaluator: AnyEvaluator) -> int:
+    """Moments that are tested out of sample; one that several folds test counts once."""
+    return len(np.unique(evaluator.test_ts))
+
+
+def few_returns(evaluator: AnyEvaluator) -> str:
+    """One line of warning where a promotion would ask for more returns; else empty."""
+    asked = PromotionRules().observations
+    if returns_of(evaluator) >= asked:
+        return ""
+    return (
+        f"{_counted(evaluator)}: too few to be believed, a promotion asks for {asked}; give a"
+        " longer period"
+    )
+
+
+def _counted(evaluator: AnyEvaluator) -> str:
+    return f"{returns_of(evaluator)} returns out of sample over {len(evaluator.folds)} folds"
 
 
 def build_locked(spec: StudySpec, feed: Feed) -> AnyEvaluator:
