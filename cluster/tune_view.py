@@ -75,12 +75,22 @@ def _seconds(seconds: float) -> str:
     return f"{whole // 60} min" if whole < 7_200 else f"{whole // 3600} h {whole // 60 % 60} min"
 
 
-def listing(rows: Sequence[tuple[StudyRow, str]]) -> Table:
-    """Studies and where they are kept."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("study", "target", "searcher", "trials", "state", "begun", "kept in"):
-        table.add_column(name, justify="right" if name == "trials" else "left")
+def listing(rows: Sequence[tuple[StudyRow, str]]) -> RenderableType:
+    """Studies, a table for each place where they are kept."""
+    places: dict[str, list[StudyRow]] = {}
     for row, where in rows:
+        places.setdefault(where, []).append(row)
+    parts: list[RenderableType] = []
+    for where, kept in places.items():
+        parts += [Text(f"kept in {where}", overflow="fold"), _listed(kept)]
+    return Group(*parts)
+
+
+def _listed(rows: Sequence[StudyRow]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("study", "target", "searcher", "trials", "state", "begun"):
+        table.add_column(name, justify="right" if name == "trials" else "left", overflow="fold")
+    for row in rows:
         begun = datetime.fromtimestamp(row.created_ns / 1e9, UTC)
         table.add_row(
             row.spec.name,
@@ -90,8 +100,7 @@ def listing(rows: Sequence[tuple[StudyRow, str]]) -> Table:
             else row.spec.searcher,
             f"{row.trials:,} of {row.spec.trials:,}",
             "finished" if row.finished else "open",
-            f"{begun:%Y-%m-%d %H:%M}",
-            where,
+            f"{begun:%Y-%m-%d}",
         )
     return table
 
@@ -205,14 +214,25 @@ def side_by_side(views: Sequence[tuple[StudyView, str]]) -> Table:
     row("data", [spec.data_hash[:12] for spec in specs])
     row("trials", [f"{len(view.trials):,}" for view, _ in views])
     row("objective", [spec.objectives[0] for spec in specs])
-    row("best", [f"{w.values[0]:.4g}" if (w := view.winning) else "–" for view, _ in views])
+    row(
+        "best",
+        [_shown(w.values[0], ".4g") if (w := view.winning) else "no winner" for view, _ in views],
+    )
     found = [view.evidence for view, _ in views]
-    row("Sharpe a year", [f"{e.annual_sharpe:.2f}" if e else "–" for e in found])
-    row("deflated Sharpe", [f"{e.deflated.probability:.3f}" if e else "–" for e in found])
-    row("PBO", [f"{e.pbo:.2f}" if e else "–" for e in found])
+    row("Sharpe a year", [_shown(e.annual_sharpe, ".2f") if e else "–" for e in found])
+    row("deflated Sharpe", [_shown(e.deflated.probability, ".3f") if e else "–" for e in found])
+    row("PBO", [_shown(e.pbo, ".2f") if e else "–" for e in found])
     row("plateau", [_plateau(e.plateau.holds) if e else "–" for e in found])
-    row("to be believed?", [said.partition(":")[0] for _, said in views])
+    row("to be believed?", [_believed(view, said) for view, said in views])
     return table
+
+
+def _shown(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else format(value, form)
+
+
+def _believed(view: StudyView, sentence: str) -> str:
+    return "no winner" if view.winning is None else sentence.partition(":")[0]
 
 
 def _plateau(holds: bool | None) -> str:

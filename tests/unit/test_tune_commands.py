@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -184,6 +186,16 @@ def test_few_returns_are_warned_of_before_the_search(
     assert not ended.value.code
     out = capsys.readouterr().out
     assert re.search(r"\d+ returns out of sample over 5 folds: too few to be believed", out)
+
+
+def test_a_study_none_of_whose_trials_completed_says_why(tune: Tune, home: Path) -> None:
+    assert tune("run", "mine", *EMA, "--trials", "3", "--searcher", "random")[0] == 0
+    with contextlib.closing(sqlite3.connect(home / "studies" / "studies.db")) as link, link:
+        link.execute("UPDATE study_trial SET status = 'failed', error = 'no luck'")
+    for words in (("show", "mine"), ("resume", "mine", "--executor", "here")):
+        code, err = tune(*words, "--no-report", "--json")
+        assert code == 1
+        assert "study mine: all 3 trials failed: no luck (3)" in err
 
 
 def test_a_report_that_cannot_be_written_keeps_the_study(tune: Tune, home: Path) -> None:

@@ -12,10 +12,10 @@ from data.code_hash import ROOT, reached_hash
 from data.errors import InputError
 from data.feed import Feed
 from tuning.study.asynchronous import ASHA, ASYNCHRONOUS, tactics
-from tuning.study.build import open_dataset
+from tuning.study.build import evaluation_of, open_dataset
 from tuning.study.contract import OBJECTIVES, StudySpec
 from tuning.study.engine import SCHEDULERS
-from tuning.study.searchers import SEARCHERS
+from tuning.study.searchers import SEARCHERS, make_searcher
 from tuning.study.store import check_name
 from tuning.study.targets import SIGNAL, target_of
 
@@ -99,8 +99,12 @@ def make_spec(
         code=study_code(),
         exact=scheduler not in ASYNCHRONOUS,
     )
+    # Contradictions show before the study is on record.
+    evaluation_of(spec)
+    if found:
+        make_searcher(spec, found.space)
     if not spec.exact:
-        tactics(spec)  # Contradictions show before the study is on record.
+        tactics(spec)
     return spec
 
 
