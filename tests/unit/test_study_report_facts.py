@@ -15,6 +15,7 @@ def test_limits_and_costs_are_named_where_they_differ_from_the_defaults() -> Non
     limits = RiskLimits().model_dump(mode="json")
     asked = {"scheme": "rolling", "until": START, "symbols": ["A", "B"], "limits": limits}
     assert evaluation_text(asked) == "scheme rolling, symbols A B"
+    assert evaluation_text({"limits": limits}) == "scheme anchored"
     changed = asked | {"limits": limits | {"max_gross": 2.5}, "costs": {"half_spread_bps": 7.0}}
     said = "scheme rolling, symbols A B, limit max_gross 2.5, cost half_spread_bps 7.0"
     assert evaluation_text(changed) == said

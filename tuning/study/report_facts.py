@@ -9,6 +9,7 @@ from typing import Any
 from actors.limits import RiskLimits
 from tuning.report_text import MISSING, day, number, plural
 from tuning.study import report_tables as tables
+from tuning.study.build import Evaluation
 from tuning.study.contract import StudySpec
 from tuning.study.market import COSTS
 from tuning.study.view import StudyView
@@ -23,7 +24,7 @@ def facts_section(view: StudyView) -> str:
     rows = [
         ("Trials", f"{spec.trials:,} {_drawn(spec)}, seed {spec.seed}"),
         ("Searcher", f"{spec.searcher}, scheduler {spec.scheduler}{_pairs(spec.options)}"),
-        ("Evaluation", evaluation_text(spec.evaluation) or MISSING),
+        ("Evaluation", evaluation_text(spec.evaluation)),
         ("Folds", f"{len(view.folds)} with {len(view.test_ts):,} returns each trial"),
         ("Data", f"{data_span(view)}, hash {spec.data_hash or MISSING}"),
         ("Code", spec.code or MISSING),
@@ -58,16 +59,17 @@ def data_span(view: StudyView) -> str:
 
 def evaluation_text(asked: Mapping[str, Any]) -> str:
     """How configurations were judged; of limits and costs only what is not as it always is."""
-    plain = {key: value for key, value in asked.items() if key not in _ELSEWHERE}
+    usual = {"scheme": Evaluation().scheme}
+    plain = usual | {key: value for key, value in asked.items() if key not in _ELSEWHERE}
     parts = [_pairs(plain, "")]
-    for what, given, usual in (
+    for what, given, normal in (
         ("limit", asked.get("limits") or {}, _usual_limits()),
         ("cost", asked.get("costs") or {}, vars(COSTS)),
     ):
         parts += [
             f"{what} {key} {value}"
             for key, value in given.items()
-            if key not in usual or str(value) != str(usual[key])
+            if key not in normal or str(value) != str(normal[key])
         ]
     return ", ".join(part for part in parts if part)
 
