@@ -72,7 +72,8 @@ class Real:
             return [self.low]
         if most == 1:
             return [self.default]
-        return list(dict.fromkeys(self.at(i / (most - 1)) for i in range(most)))
+        inner = [self.at(i / (most - 1)) for i in range(1, most - 1)]
+        return list(dict.fromkeys([self.low, *inner, self.high]))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 from rich.console import Console
@@ -16,15 +17,28 @@ from cluster.database import database
 from cluster.home import Home
 from cluster.settings import load_cluster
 from cluster.tune import feed_of, opened
+from cluster.tune_store import folder
 from data.errors import InputError
 from data.sessions import latest_session, load_model, load_session
 from data.store import connect
 from tuning import champions
 from tuning.champion_stack import Scope
 from tuning.study.api import check_code
-from tuning.study.contract import StudySpec, Trial
+from tuning.study.build import build
+from tuning.study.contract import Floats, StudySpec, Trial
 from tuning.study.database import Database, Postgres
-from tuning.study.promotion import Incumbent, Verdict, decide, promotable, scope_of, segment_words
+from tuning.study.outcome import tried_elsewhere, view_of
+from tuning.study.promotion import (
+    LOCKED,
+    Incumbent,
+    Verdict,
+    decide,
+    locked_record,
+    locked_view,
+    promotable,
+    scope_of,
+    segment_words,
+)
 from tuning.study.rules import PromotionRules
 from tuning.study.segments import carry_over
 from tuning.study.spec import study_code
@@ -69,6 +83,8 @@ def _judged(
     say: Callable[[str], None],
 ) -> tuple[Verdict, str]:
     verdict = verdict_on(store, spec, home, url, link, trials, session_id, say)
+    if verdict.locked.result is not None:
+        say(f"report: {_report(store, spec, home)}")
     scope = scope_of(spec, feed_of(spec, home), session_id)
     if verdict.candidate is None:
         text = f"not promoted; the locked segment ({segment_words(verdict.locked.segment)}) stays"
@@ -99,11 +115,13 @@ def verdict_on(
     feed = feed_of(spec, home)
     standing = champions.in_force(link, promotable(spec), scope_of(spec, feed, session_id))
     row = load_model(link, standing.model) if standing.model else None
+    if row is None and session_id:
+        row = _session_row(link, session_id, promotable(spec))
     ledger: Database = Postgres(url)
     try:
         now = time.time_ns()
         carry_over(store.database, ledger, now)
-        return decide(
+        verdict = decide(
             spec,
             feed,
             trials,
@@ -113,9 +131,34 @@ def verdict_on(
             now,
             say,
             session_id,
+            tried_elsewhere(store, spec),
         )
+        if verdict.locked.result is not None:
+            store.note(spec.name, EVIDENCE, {LOCKED: locked_record(verdict.locked)})
+        return verdict
     finally:
+        # Reports read the ledger of their own store.
+        carry_over(ledger, store.database, time.time_ns())
         ledger.close()
+
+
+def _session_row(link: psycopg.Connection, session_id: str, agent: str) -> Floats | None:
+    """The model that the session itself began with; None where it has none."""
+    name = load_session(link, session_id).models.get(agent, "")
+    row = load_model(link, name) if name else None
+    return row if row is not None and len(row) else None
+
+
+def _report(store: StudyStore, spec: StudySpec, home: Home) -> Path:
+    """Writes the study's report anew, with what its locked segment showed."""
+    from tuning.study.report import write_study_report
+
+    feed = feed_of(spec, home)
+    locked = locked_view(spec, feed, store.database)
+    path = folder(home.create()) / spec.name / "report.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_study_report(view_of(store, spec, build(spec, feed), locked=locked), path)
+    return path
 
 
 def rollback(agent: str, reason: str, session: str, group: str | None) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from data.jit_cache import imported_modules
+from data.jit_cache import FLOORS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,15 +18,31 @@ def code_hash(root: Path, floors: Sequence[str]) -> str:
 
 
 def reached_hash(root: Path, modules: Sequence[str]) -> str:
-    """The same over these modules and all of ours that they import at their top, or those do."""
+    """The same over these modules and all of ours that they import, or those do."""
     found: set[Path] = set()
     queue = [root.joinpath(*name.split(".")).with_suffix(".py") for name in modules]
     while queue:
         path = queue.pop()
         if path not in found:
             found.add(path)
-            queue += imported_modules(root, path)
+            queue += _imports(root, path)
     return _hash(root, found)
+
+
+def _imports(root: Path, source: Path) -> Iterator[Path]:
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            # ``from tuning import labels`` names a module, ``from tuning.labels import x`` a thing.
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.split(".")[0] in FLOORS:
+                # Of packages only what is named in them: theirs hold no code that decides.
+                path = root.joinpath(*name.split(".")).with_suffix(".py")
+                if path.is_file():
+                    yield path
 
 
 def _hash(root: Path, paths: Iterable[Path]) -> str:

@@ -45,14 +45,14 @@ def compiled_sources(root: Path) -> set[Path]:
     queue = njit_sources(root)
     found.update(queue)
     while queue:
-        for path in imported_modules(root, queue.pop()):
+        for path in _imports(root, queue.pop()):
             if path not in found:
                 found.add(path)
                 queue.append(path)
     return found
 
 
-def imported_modules(root: Path, source: Path) -> Iterator[Path]:
+def _imports(root: Path, source: Path) -> Iterator[Path]:
     """Our modules that ``source`` imports; of ``from package import name`` the whole package."""
     for name in _IMPORT.findall(source.read_bytes()):
         parts = name.decode().split(".")

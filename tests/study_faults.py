@@ -69,10 +69,14 @@ class Raises(LoggedEvaluator):
 
 
 class Slow(LoggedEvaluator):
-    """Takes a while for each item, and says on which node it is at work."""
+    """Takes a while for each item, and says on which node it is at work.
+
+    Longer on a node with a file ``slow-ID``: it is in mid-item when the others hand theirs in.
+    """
 
     def begin(self, configs: Sequence[Config]) -> None:
-        busy = self.folder / f"busy-{ray.get_runtime_context().get_node_id()}"
+        node = ray.get_runtime_context().get_node_id()
+        busy = self.folder / f"busy-{node}"
         busy.touch()
-        time.sleep(0.05 * len(configs))
+        time.sleep((0.25 if (self.folder / f"slow-{node}").exists() else 0.05) * len(configs))
         busy.unlink()

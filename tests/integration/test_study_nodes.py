@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from cluster.processes import wait_until
 from tests.study_faults import Slow
-from tests.study_kill import NAME, begun, durable, finish, run_words, start, trials_of, undisturbed
 from tests.study_support import ToyEvaluator, content, toy_spec
 from tuning.study.contract import Trial
 from tuning.study.engine import Engine
@@ -50,6 +48,7 @@ def test_a_node_killed_while_it_evaluates_costs_nothing_else(
     run_here(Engine(spec, toy, searcher, whole.extend), toy, lambda _: None)
     found: list[Trial] = []
     (victim,) = ray_nodes.worker_nodes
+    (tmp_path / f"slow-{victim.node_id}").touch()
     killed: list[int] = []
 
     def watch(engine: Engine) -> None:
@@ -66,26 +65,3 @@ def test_a_node_killed_while_it_evaluates_costs_nothing_else(
     assert killed
     assert killed[0] < 48
     assert content(found) == content(whole)
-
-
-def test_a_cluster_that_goes_away_is_one_line_and_resume_gives_the_same(
-    ray_nodes: Any, tmp_path: Path
-) -> None:
-    whole = undisturbed(tmp_path / "whole", "tpe", TRIALS)
-    home = tmp_path / "lost"
-    words = run_words("tpe", "ray", TRIALS)
-    process = start(home, *words, "--address", ray_nodes.address)
-    try:
-        wait_until(lambda: durable(home) >= 40, 60.0, "some trials")
-        ray_nodes.remove_node(ray_nodes.head_node, allow_graceful=False)
-        assert process.wait(60.0) == 1
-    finally:
-        process.kill()
-    log = (home / "errors.log").read_text()
-    assert begun(home)
-    assert 40 <= durable(home) < TRIALS
-    assert log.count("\n") == 1, log
-    assert log.startswith("sapphire: Ray at "), log
-    assert "the study is intact: resume it" in log
-    finish(home, "resume", NAME, "--executor", "here", "--no-report")
-    assert content(trials_of(home)) == content(whole)

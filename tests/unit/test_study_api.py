@@ -29,7 +29,8 @@ def _follow(config: Config) -> np.ndarray:
 
 def _study(home: Path, **fields: object) -> Study:
     given: dict[str, object] = {"searcher": "random", "trials": 60, "executor": "here"}
-    return Study("mine", function=_follow, space=SPACE, ts=TS, home=home, **(given | fields))  # type: ignore[arg-type]
+    given |= {"function": _follow, "space": SPACE, "ts": TS, "home": home}
+    return Study("mine", **(given | fields))  # type: ignore[arg-type]
 
 
 def test_a_function_of_ones_own_is_searched_judged_and_reported(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_a_name_that_another_study_has_is_refused(tmp_path: Path) -> None:
 
 def test_changed_moments_are_changed_data(tmp_path: Path) -> None:
     _study(tmp_path).close()
-    with pytest.raises(InputError, match="the data have changed since it began"):
+    with pytest.raises(InputError, match="the function have changed since it began"):
         Study(
             "mine",
             function=_follow,
@@ -87,6 +88,14 @@ def test_changed_moments_are_changed_data(tmp_path: Path) -> None:
             trials=60,
             executor="here",
         )
+
+
+def test_an_edited_function_is_another_study(tmp_path: Path) -> None:
+    _study(tmp_path).close()
+    with pytest.raises(InputError, match="the data or the function have changed"):
+        _study(tmp_path, function=lambda config: RETURNS * float(config["size"]))
+    with pytest.raises(InputError, match="the data or the function have changed"):
+        _study(tmp_path, periods_per_year=12.0)
 
 
 def test_half_a_function_is_refused(tmp_path: Path) -> None:

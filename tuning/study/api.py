@@ -16,7 +16,7 @@ A function of one's own, simple returns after costs for each of ``ts``:
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,7 +29,8 @@ from numpy.typing import ArrayLike
 from actors.space import Config, Space
 from data.errors import InputError
 from data.feed import open_feed
-from tuning.study.build import build, evaluation_of
+from data.records import content_hash
+from tuning.study.build import build, embargo_of, evaluation_of
 from tuning.study.contract import Evaluator, Ints, StudySpec, Trial
 from tuning.study.database import Database, Postgres, Sqlite
 from tuning.study.executors import Watch
@@ -111,7 +112,7 @@ class Study:
         self._evaluator: Evaluator
         self._locked: LockedView | None = None  # a function's study locks nothing away
         if function is not None:
-            self.spec = self._custom(asked, space, ts)
+            self.spec = self._custom(asked, function, space, ts, periods_per_year)
             self._evaluator = self._function(function, space, ts, periods_per_year)
         else:
             if space is not None or ts is not None:
@@ -124,14 +125,21 @@ class Study:
         check_plan(self.spec, self._evaluator)
         self.spec = agreed(self.store, self.spec)
 
-    def _custom(self, spec: StudySpec, space: Space | None, ts: ArrayLike | None) -> StudySpec:
+    def _custom(
+        self,
+        spec: StudySpec,
+        function: Callable[[Config], ArrayLike],
+        space: Space | None,
+        ts: ArrayLike | None,
+        periods: float,
+    ) -> StudySpec:
         if space is None or ts is None:
             raise InputError("a function of your own needs its space and the moments ts")
         moments = np.asarray(ts, np.int64)
         return msgspec.structs.replace(
             spec,
             space=space.describe(),
-            data_hash=hashlib.sha256(moments.tobytes()).hexdigest(),
+            data_hash=content_hash(moments.tobytes(), repr(periods).encode(), _source(function)),
         )
 
     def _function(
@@ -146,7 +154,14 @@ class Study:
         asked = evaluation_of(self.spec)
         moments: Ints = np.asarray(ts, np.int64)
         folds = make_folds(
-            moments, asked.scheme, asked.folds, first_test_share=asked.first_test_share
+            moments,
+            asked.scheme,
+            asked.folds,
+            first_test_share=asked.first_test_share,
+            gap=asked.gap,
+            embargo=embargo_of(asked, len(moments)),
+            tests=asked.tests,
+            horizon=asked.horizon,
         )
         return FunctionEvaluator(space, function, moments, folds, periods)
 
@@ -225,7 +240,7 @@ def check_data(stored: StudySpec, now: StudySpec) -> None:
     """InputError when the data of a study are no longer those that it began with."""
     if stored.target == now.target and stored.data_hash != now.data_hash:
         raise InputError(
-            f"study {stored.name}: the data have changed since it began (then"
+            f"study {stored.name}: the data or the function have changed since it began (then"
             f" {stored.data_hash[:12]}, now {now.data_hash[:12]}): bring them back, or begin a"
             " study of another name; the stored trials are untouched"
         )
@@ -248,6 +263,19 @@ def differing(stored: StudySpec, now: StudySpec) -> list[str]:
         for name in StudySpec.__struct_fields__
         if name not in ("code", "data_hash") and getattr(stored, name) != getattr(now, name)
     ]
+
+
+def _source(function: Callable[[Config], ArrayLike]) -> bytes:
+    """The function's own text, so that an edited one is another study; its code where there is
+    none. What it calls or closes over is not in it.
+    """
+    try:
+        return inspect.getsource(function).encode()
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        if code is None:
+            return repr(function).encode()
+        return bytes(code.co_code) + repr(code.co_consts).encode()
 
 
 def _row(trial: Trial, spec: StudySpec) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -37,7 +38,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     folds: int = 5  # groups for kfold and cpcv
     first_test_share: float = 0.5  # walk-forward: of the moments, before the first test
     gap: int = 0  # walk-forward: moments between the last training label and the test
-    embargo: int = 0  # kfold, cpcv: moments after a test that do not teach
+    embargo: int | None = None  # kfold, cpcv: moments after a test that do not teach; None: 1 %
     tests: int = 2  # cpcv: groups tested at a time
     horizon: int = HORIZON  # bars
     warm_up: int = WARM_UP  # moments before a test stretch
@@ -66,6 +67,11 @@ def open_dataset(spec: StudySpec, feed: Feed) -> Dataset:
     return dataset
 
 
+def embargo_of(asked: Evaluation, moments: int) -> int:
+    """As asked, else a hundredth of the moments (Lopez de Prado 2018, ch. 7)."""
+    return math.ceil(0.01 * moments) if asked.embargo is None else asked.embargo
+
+
 def build(spec: StudySpec, feed: Feed) -> AnyEvaluator:
     """The evaluator of a spec over the bars that may be searched; InputError for contradictions."""
     asked, dataset = evaluation_of(spec), open_dataset(spec, feed)
@@ -75,7 +81,7 @@ def build(spec: StudySpec, feed: Feed) -> AnyEvaluator:
         asked.folds,
         first_test_share=asked.first_test_share,
         gap=asked.gap,
-        embargo=asked.embargo,
+        embargo=embargo_of(asked, len(dataset.moments)),
         tests=asked.tests,
         horizon=asked.horizon,
     )

@@ -104,7 +104,7 @@ class StudySpec(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     target: str  # what is searched: an agent, pool, sizing, committee, ema_cross, or custom
     objectives: list[str]
-    searcher: str  # random, grid, tpe, nsga2, pbt
+    searcher: str  # random, grid, tpe, pbt
     scheduler: str  # none or halving; asha or pbt_async decide as trials come
     trials: int
     generation: int  # suggestions that are drawn together
@@ -165,6 +165,3 @@ class Segment:
 def is_better(objective: str, a: float, b: float) -> bool:
     """Whether value ``a`` beats ``b``; nan beats nothing."""
     return a > b if OBJECTIVES[objective] else a < b
-
-
-Statistics = Mapping[str, float]

@@ -97,6 +97,10 @@ class Engine:
         self._advance()
 
     def _plan(self) -> list[int]:
+        known_options = {"searcher", "eta"} if self.spec.scheduler == "halving" else {"searcher"}
+        odd = sorted(set(self.spec.options) - known_options)
+        if odd:
+            raise InputError(f"scheduler {self.spec.scheduler} knows no option {', '.join(odd)}")
         if self.spec.scheduler == "none":
             return [self._folds]
         if self.spec.scheduler != "halving":

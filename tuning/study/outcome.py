@@ -17,7 +17,6 @@ from tuning.study.contract import (
     OBJECTIVES,
     Evaluator,
     Floats,
-    FoldResult,
     StudySpec,
     Trial,
 )
@@ -25,6 +24,7 @@ from tuning.study.evidence import Evidence, evidence
 from tuning.study.objectives import joined
 from tuning.study.rules import PromotionRules
 from tuning.study.searchers import best_of
+from tuning.study.spec import CUSTOM
 from tuning.study.store import FINISHED, RESUMED, StudyStore
 from tuning.study.view import LockedView, StudyView
 
@@ -48,9 +48,17 @@ class Judged:
 
 
 def judge_study(
-    spec: StudySpec, evaluator: Evaluator, trials: Sequence[Trial], shown: int = 0
+    spec: StudySpec,
+    evaluator: Evaluator,
+    trials: Sequence[Trial],
+    shown: int = 0,
+    elsewhere: int = 0,
 ) -> Judged:
-    """The evidence about the best complete trial; ``shown``: candidates its locked segment saw."""
+    """The evidence about the best complete trial.
+
+    ``shown``: candidates that its locked segment saw; ``elsewhere``: trials of other studies of the
+    same target on the same data, which count as tried too.
+    """
     winner = best_of(trials, spec.objectives)
     if winner is None:
         return Judged(None, None, "no configuration could be evaluated", {})
@@ -68,7 +76,7 @@ def judge_study(
             {name: series[rows] for name, series in held.items()},
             evaluator.periods_per_year,
             int(spec.evaluation.get("horizon", DEFAULT_HORIZON)),
-            len(trials),
+            len(trials) + elsewhere,
             np.random.default_rng([spec.seed, _STREAM]),
             shown,
         )
@@ -95,11 +103,6 @@ def benchmarks(evaluator: Evaluator) -> dict[str, Floats]:
     }
 
 
-def whole(results: Sequence[FoldResult]) -> Floats:
-    """Returns of folds one after the other."""
-    return joined(results)
-
-
 def view_of(
     store: StudyStore,
     spec: StudySpec,
@@ -111,7 +114,8 @@ def view_of(
 ) -> StudyView:
     """Everything that is shown of a stored study."""
     trials = store.trials(spec.name)
-    judged = judge_study(spec, evaluator, trials, locked.shown if locked else 0)
+    elsewhere = tried_elsewhere(store, spec)
+    judged = judge_study(spec, evaluator, trials, locked.shown if locked else 0, elsewhere)
     events = store.events(spec.name)
     row = next(row for row in store.listing() if row.spec.name == spec.name)
     resumed = sum(event.kind == RESUMED for event in events)
@@ -133,8 +137,36 @@ def view_of(
         created_ns=row.created_ns,
         resumed=resumed,
         finished=any(event.kind == FINISHED for event in events),
-        notes=[] if spec.exact else ["Trials were scheduled as they came: not exactly repeatable."],
+        notes=_notes(spec, elsewhere),
     )
+
+
+def tried_elsewhere(store: StudyStore, spec: StudySpec) -> int:
+    """Trials of the store's other studies that searched the same target on the same source.
+
+    Many small studies are one large one: whoever begins again until a winner looks good has tried
+    all of them.
+    """
+    source = spec.evaluation.get("data")
+    return sum(
+        row.trials
+        for row in store.listing()
+        if row.spec.name != spec.name
+        and row.spec.target == spec.target
+        and row.spec.evaluation.get("data") == source
+        and (spec.target != CUSTOM or row.spec.data_hash == spec.data_hash)
+    )
+
+
+def _notes(spec: StudySpec, elsewhere: int) -> list[str]:
+    notes = []
+    if not spec.exact:
+        notes.append("Trials were scheduled as they came: not exactly repeatable.")
+    if elsewhere:
+        notes.append(
+            f"{elsewhere:,} trials of other studies of this target on this data count as tried too."
+        )
+    return notes
 
 
 def figures(judged: Judged) -> dict[str, Any]:
@@ -150,6 +182,13 @@ def figures(judged: Judged) -> dict[str, Any]:
     if found is not None:
         values |= {
             "sharpe": found.annual_sharpe,
+            "sharpe_low": found.annual_sharpe_low,
+            "sharpe_high": found.annual_sharpe_high,
+            "probabilistic_sharpe": found.probabilistic,
+            "trials": found.trials,
+            "shown": found.shown,
+            "track_record": found.track_record,
+            "leads": {name: lead.growth.value for name, lead in found.leads.items()},
             "deflated_sharpe": found.deflated.probability,
             "pbo": found.pbo,
             "effective_trials": found.effective.by_mean_correlation,
@@ -160,6 +199,8 @@ def figures(judged: Judged) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """nan has no place in JSON."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return msgspec.to_builtins(value)

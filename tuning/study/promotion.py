@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from actors.limits import load_limits
 from data.errors import InputError
 from data.feed import Feed
 from data.records import content_hash
@@ -34,10 +36,13 @@ from tuning.study.rules import (
     locked_result,
     promotes,
 )
+from tuning.study.searchers import make_searcher
 from tuning.study.segments import Opening, open_segment, shown
+from tuning.study.store import EVIDENCE, StudyStore
 from tuning.study.targets import TARGETS, target_of
 from tuning.study.view import LockedView
 
+LOCKED = "locked"  # of an EVIDENCE event
 _STREAM = 7302  # of the study's seed: the bootstrap on the locked segment
 
 
@@ -76,6 +81,29 @@ def promotable(spec: StudySpec) -> str:
     return target.agent
 
 
+def check_terms(spec: StudySpec, session_id: str) -> None:
+    """InputError for a study whose terms are not those under which its winner would trade."""
+    asked = evaluation_of(spec)
+    if asked.symbols:
+        raise InputError(
+            f"study {spec.name} searched only {', '.join(asked.symbols)}: a champion votes on all"
+            " symbols of its data; search them all to promote"
+        )
+    if asked.costs or asked.latency_bars != 1 or asked.latency_ns:
+        raise InputError(
+            f"study {spec.name} has costs or a latency of its own: only the house's can promote"
+        )
+    if asked.limits and asked.limits != load_limits().model_dump(mode="json"):
+        raise InputError(
+            f"study {spec.name} was judged by other limits than those in force: search anew"
+        )
+    if asked.data is not None and not session_id and Path(asked.data).expanduser().exists():
+        raise InputError(
+            f"study {spec.name} searched a file, which does not say what sessions it is for: import"
+            " it ('sapphire data import', with --group) or promote for one session (--session)"
+        )
+
+
 def scope_of(spec: StudySpec, feed: Feed, session_id: str = "") -> Scope:
     """The sessions that a winner is for."""
     return Scope(feed.group, evaluation_of(spec).horizon, round(feed.bars_per_year), session_id)
@@ -85,7 +113,38 @@ def locked_view(spec: StudySpec, feed: Feed, ledger: Database) -> LockedView:
     """The study's locked segment as the ledger knows it, unopened by this call."""
     segment = open_dataset(spec, feed).segment
     count, candidates = shown(ledger, segment)
+    for event in reversed(StudyStore(ledger).events(spec.name, EVIDENCE)):
+        if LOCKED in event.detail:
+            return _read_locked(spec, feed, segment, event.detail[LOCKED], max(count, 1))
     return LockedView(segment=segment, openings=count, shown=candidates)
+
+
+def locked_record(locked: LockedView) -> dict[str, Any]:
+    """What is kept in the study's store of a look at its segment, for its later reports."""
+    return {
+        "openings": locked.openings,
+        "shown": locked.shown,
+        "ts": locked.ts.tolist(),
+        "winner": locked.winner.tolist(),
+        "incumbent": locked.incumbent.tolist(),
+    }
+
+
+def _read_locked(
+    spec: StudySpec, feed: Feed, segment: Segment, kept: Mapping[str, Any], openings: int
+) -> LockedView:
+    winner, incumbent = (np.array(kept[name], np.float64) for name in ("winner", "incumbent"))
+    rng = np.random.default_rng([spec.seed, _STREAM])
+    count = int(kept["openings"])
+    return LockedView(
+        segment=segment,
+        openings=max(openings, count),
+        shown=int(kept["shown"]),
+        result=locked_result(winner, incumbent, feed.bars_per_year, count, rng),
+        ts=np.array(kept["ts"], np.int64),
+        winner=winner,
+        incumbent=incumbent,
+    )
 
 
 def decide(
@@ -98,22 +157,25 @@ def decide(
     now_ns: int,
     say: Callable[[str], None] = lambda _: None,
     session_id: str = "",
+    elsewhere: int = 0,
 ) -> Verdict:
     """Judges the study's winner by every rule; opens the locked segment only when it may matter.
 
+    ``elsewhere``: trials of other studies that count as tried (``outcome.tried_elsewhere``).
     InputError for a study that cannot promote or has no winner, SegmentSpent when the segment has
     been opened too often.
     """
     agent = promotable(spec)
-    if len(trials) < spec.trials and spec.searcher != "grid":
+    check_terms(spec, session_id)
+    evaluator = build(spec, feed)
+    if len(trials) < make_searcher(spec, evaluator.space).total(spec.trials):
         raise InputError(
             f"study {spec.name} has {len(trials)} of {spec.trials} trials: 'sapphire tune resume"
             f" {spec.name}' ends it first"
         )
     say("judging the trials")
-    evaluator = build(spec, feed)
     before = locked_view(spec, feed, ledger)
-    judged = judge_study(spec, evaluator, trials, before.shown)
+    judged = judge_study(spec, evaluator, trials, before.shown, elsewhere)
     if judged.winner is None or judged.evidence is None:
         raise InputError(f"study {spec.name} has nothing to promote: {judged.why_none}")
     first = judge(judged.evidence, rules, None)
@@ -128,7 +190,7 @@ def decide(
         rules.most_openings,
         now_ns,
     )
-    judged = judge_study(spec, evaluator, trials, opening.candidates_before)
+    judged = judge_study(spec, evaluator, trials, opening.candidates_before, elsewhere)
     if judged.winner is None or judged.evidence is None:
         raise InputError(f"study {spec.name} has nothing to promote: {judged.why_none}")
     locked = _show(spec, feed, judged.winner, incumbent, opening, evaluator.periods_per_year)
@@ -188,7 +250,8 @@ def _candidate(
         agent=agent,
         params=evaluator.model(judged.winner.config, dataset.bars),
         scope=scope_of(spec, feed, session_id),
-        trained_until=dataset.segment.since,
+        # The model is fitted on the bars before the segment, but was chosen by those in it.
+        trained_until=dataset.segment.until,
         study=spec.name,
         trial=judged.winner.number,
         config=judged.winner.config,

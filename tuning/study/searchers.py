@@ -48,9 +48,9 @@ def make_searcher(spec: StudySpec, space: Space) -> Searcher:
             space,
             spec.objectives,
             spec.seed,
-            quantile=float(options.pop("quantile", 0.25)),
-            resample=float(options.pop("resample", 0.25)),
-            scale=float(options.pop("scale", 0.2)),
+            quantile=_number(options.pop("quantile", 0.25), "quantile"),
+            resample=_number(options.pop("resample", 0.25), "resample"),
+            scale=_number(options.pop("scale", 0.2), "scale"),
         )
     else:
         raise InputError(f"no searcher is called {spec.searcher!r}: choose {', '.join(SEARCHERS)}")
@@ -66,6 +66,12 @@ def _whole(value: Any, name: str) -> int:
     if not isinstance(value, int) or not 1 <= value <= MOST_POINTS:
         raise InputError(f"{name} must be a whole number from 1 to {MOST_POINTS}, not {value!r}")
     return value
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{name} must be a number, not {value!r}")
+    return float(value)
 
 
 class RandomSearch:

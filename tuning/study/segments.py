@@ -2,8 +2,9 @@
 
 A locked segment judges finalists. Each look at it is one more chance to be lucky, so every opening
 is on record before anything of the segment is evaluated (log first, then apply), and counts against
-every later one that shares a symbol and a moment with it, in all studies and retunes, whatever its
-bars were: data that were repaired or adjusted since are the same past. The candidates shown before
+every later one that shares a symbol with it and begins before it ends, in all studies and retunes,
+whatever its bars were: only bars later than all that was shown are fresh, and data that were
+repaired or adjusted since are the same past. The candidates shown before
 raise the number of trials of the deflated Sharpe ratio; a candidate that is shown again counts
 again, because the look is another one. Beyond a configured number of openings the segment is spent
 and only later bars can promote.
@@ -203,9 +204,8 @@ def _against(segment: Segment, rows: Sequence[Opening]) -> list[Opening]:
     return [
         opening
         for opening in rows
-        if symbols.intersection(opening.segment.symbols)
-        and opening.segment.since < segment.until
-        and segment.since < opening.segment.until
+        # Also one that lies wholly later: whoever saw it had these bars among what was searched.
+        if symbols.intersection(opening.segment.symbols) and segment.since < opening.segment.until
     ]
 
 

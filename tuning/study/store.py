@@ -23,14 +23,7 @@ _TRIAL = (
     " ON CONFLICT (study, number) DO NOTHING"
 )
 # Kinds of events.
-RESUMED, CODE_CHANGED, FINISHED, STOPPED, EVIDENCE, PROPOSED = (
-    "resumed",
-    "code_changed",
-    "finished",
-    "stopped",
-    "evidence",
-    "proposed",
-)
+RESUMED, FINISHED, STOPPED, EVIDENCE = "resumed", "finished", "stopped", "evidence"
 
 
 @dataclass(frozen=True)
