@@ -23,11 +23,12 @@ from cluster.tune_store import Stores, folder, stores
 from data.errors import InputError
 from data.feed import Feed, open_feed
 from tuning.study.api import agreed, check_code
-from tuning.study.build import AnyEvaluator, build, evaluation_of, few_returns
+from tuning.study.build import AnyEvaluator, build, counted, evaluation_of, returns_of
 from tuning.study.contract import StudySpec
 from tuning.study.database import DatabaseError
 from tuning.study.outcome import view_of
 from tuning.study.promotion import locked_view
+from tuning.study.rules import PromotionRules
 from tuning.study.runner import EXECUTORS, RAY, Place, check_place, check_plan, run_study
 from tuning.study.spec import make_spec, study_code, with_data
 from tuning.study.store import StudyStore
@@ -154,8 +155,14 @@ def _carry(
         + (f", {already:,} done" if already else ""),
         highlight=False,
     )
-    if warning := few_returns(evaluator):
-        human.print(warning, highlight=False, soft_wrap=True)
+    asked = PromotionRules().observations
+    if returns_of(evaluator) < asked:
+        human.print(
+            f"{counted(evaluator)}: too few to be believed, a promotion asks for {asked}; give a"
+            " longer period",
+            highlight=False,
+            soft_wrap=True,
+        )
     try:
         with stoppable(), tune_view.progress(human, spec.name, already) as watch:
             run_study(store, spec, evaluator, place, watch)

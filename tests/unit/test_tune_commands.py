@@ -228,7 +228,7 @@ def test_data_that_changed_since_the_study_began(tune: Tune, home: Path, tmp_pat
     _write(path, 6)
     again = ("resume", "file", "--executor", "here", "--no-report")
     one_line(tune(*again), 2, "has changed since the study began")
-    one_line(tune("run", "file", *words, "--resume-if-exists"), 2, "data have changed")
+    one_line(tune("run", "file", *words, "--resume-if-exists"), 2, "have changed since it began")
     path.unlink()
     one_line(tune(*again), 2, str(path))
     assert content(stored(home, "file")) == before

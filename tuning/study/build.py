@@ -18,7 +18,6 @@ from tuning.study.contract import Fold, StudySpec
 from tuning.study.dataset import LOCKED_SHARE, Dataset, bar_length, check_unchanged, split_feed
 from tuning.study.folds import make_folds
 from tuning.study.market import COSTS, HORIZON, Market
-from tuning.study.rules import PromotionRules
 from tuning.study.signal_evaluator import SignalEvaluator
 from tuning.study.targets import SIGNAL, target_of
 
@@ -88,7 +87,7 @@ def build(spec: StudySpec, feed: Feed) -> AnyEvaluator:
     evaluator = _evaluator(spec, asked, dataset, folds, locked=False)
     if returns_of(evaluator) < FEWEST_RETURNS:
         raise InputError(
-            f"{_counted(evaluator)}: fewer than {FEWEST_RETURNS} tell no configuration from"
+            f"{counted(evaluator)}: fewer than {FEWEST_RETURNS} tell no configuration from"
             " another; give a longer period or fewer folds"
         )
     return evaluator
@@ -99,18 +98,8 @@ def returns_of(evaluator: AnyEvaluator) -> int:
     return len(np.unique(evaluator.test_ts))
 
 
-def few_returns(evaluator: AnyEvaluator) -> str:
-    """One line of warning where a promotion would ask for more returns; else empty."""
-    asked = PromotionRules().observations
-    if returns_of(evaluator) >= asked:
-        return ""
-    return (
-        f"{_counted(evaluator)}: too few to be believed, a promotion asks for {asked}; give a"
-        " longer period"
-    )
-
-
-def _counted(evaluator: AnyEvaluator) -> str:
+def counted(evaluator: AnyEvaluator) -> str:
+    """How much is tested, in words."""
     return f"{returns_of(evaluator)} returns out of sample over {len(evaluator.folds)} folds"
 
 
