@@ -119,23 +119,32 @@ def prices(rng: np.random.Generator, drift: Floats) -> Bars:
     return bars
 
 
-def study(market: Market, seed: int, rules: PromotionRules) -> list[Reason]:
-    """One study and its judgement. The winner is found without the locked fifth of the bars."""
+def study(
+    market: Market,
+    seed: int,
+    rules: PromotionRules,
+    trials: int = TRIALS,
+    made: Callable[[np.random.Generator, Floats], Bars] = prices,
+) -> list[Reason]:
+    """One study and its judgement. The winner is found without the locked fifth of the bars.
+
+    ``made``: the bars (BARS,) of a drift.
+    """
     rng = np.random.default_rng(seed)
-    bars = prices(rng, market.drift(rng))
-    fast, gap = (rng.integers(low, high + 1, TRIALS) for low, high in (FAST, GAP))
+    bars = made(rng, market.drift(rng))
+    fast, gap = (rng.integers(low, high + 1, trials) for low, high in (FAST, GAP))
 
     def run(params: EmaCross) -> Floats:
         return returns_of(ema_cross_backtest(bars, params, LIMITS, market.costs).equity_micro)
 
-    trials = np.empty((BARS - 1, TRIALS))
+    returns = np.empty((BARS - 1, trials))
     for column, (short, longer) in enumerate(zip(fast.tolist(), gap.tolist(), strict=True)):
-        trials[:, column] = run(EmaCross(fast=short, slow=short + longer))
+        returns[:, column] = run(EmaCross(fast=short, slow=short + longer))
     incumbent, close = run(INCUMBENT), bars["close"].astype(np.float64)
     searched = BARS - round(LOCKED_SHARE * BARS) - 1  # returns that the search may see
-    seen = trials[:searched]
+    seen = returns[:searched]
     spread = seen.std(axis=0, ddof=1)
-    objective = np.full(TRIALS, np.nan)
+    objective = np.full(trials, np.nan)
     np.divide(seen.mean(axis=0), spread, out=objective, where=spread > 0.0)
     winner = int(np.nanargmax(objective))
     found = evidence(
@@ -148,11 +157,11 @@ def study(market: Market, seed: int, rules: PromotionRules) -> list[Reason]:
         {"incumbent": incumbent[:searched], "buy and hold": returns_of(close)[:searched]},
         PERIODS,
         horizon=1,
-        trials=TRIALS,
+        trials=trials,
         rng=rng,
         resamples=RESAMPLES,
     )
-    held, theirs = trials[searched:, winner], incumbent[searched:]
+    held, theirs = returns[searched:, winner], incumbent[searched:]
     return judge(found, rules, locked_result(held, theirs, PERIODS, 1, rng, RESAMPLES))
 
 
@@ -175,11 +184,13 @@ def noise_pbo(seeds: int, planted: float, blocks: int = 16) -> Floats:
     return found
 
 
-def studies(market: Market, count: int, rules: PromotionRules) -> tuple[int, Counter[str]]:
+def studies(
+    market: Market, count: int, rules: PromotionRules, trials: int = TRIALS
+) -> tuple[int, Counter[str]]:
     """(promoted of ``count`` studies, how many passed each rule); seeds are 0 to count - 1."""
     promoted, passed = 0, Counter[str]()
     for seed in range(count):
-        reasons = study(market, seed, rules)
+        reasons = study(market, seed, rules, trials)
         promoted += promotes(reasons)
         passed.update(reason.rule for reason in reasons if reason.outcome == PASSED)
     return promoted, passed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,11 +23,12 @@ from cluster.tune_store import Stores, folder, stores
 from data.errors import InputError
 from data.feed import Feed, open_feed
 from tuning.study.api import agreed, check_code
-from tuning.study.build import AnyEvaluator, build, evaluation_of
+from tuning.study.build import AnyEvaluator, build, counted, evaluation_of, returns_of
 from tuning.study.contract import StudySpec
 from tuning.study.database import DatabaseError
 from tuning.study.outcome import view_of
 from tuning.study.promotion import locked_view
+from tuning.study.rules import PromotionRules
 from tuning.study.runner import EXECUTORS, RAY, Place, check_place, check_plan, run_study
 from tuning.study.spec import make_spec, study_code, with_data
 from tuning.study.store import StudyStore
@@ -64,10 +66,44 @@ class TuneOptions:
         if self.executor not in EXECUTORS:
             known = ", ".join(EXECUTORS)
             raise InputError(f"--executor {self.executor!r}: choose {known}")
+        if self.address and self.executor != RAY:
+            raise InputError(
+                f"--address {self.address} names a Ray cluster, and --executor {self.executor} uses"
+                " none: leave one of them out"
+            )
         workers = self.workers or (MOST_WORKERS if self.address else os.cpu_count() or 1)
         if not 1 <= workers <= MOST_WORKERS:
             raise InputError(f"--workers {self.workers}: give 1 to {MOST_WORKERS}")
         return Place(executor=self.executor, workers=workers, address=self.address)
+
+    def asked(self, name: str) -> StudySpec:
+        """The spec of a new study of this name, without data; InputError for what is wrong."""
+        return make_spec(
+            name,
+            self.target,
+            objectives=self.objectives,
+            searcher=self.searcher,
+            scheduler=self.scheduler,
+            trials=self.trials,
+            generation=self.generation,
+            seed=self.seed,
+            options=self.options,
+            evaluation=self.evaluation,
+        )
+
+    def prepare_tensorboard(self) -> None:
+        """Makes the directory of the TensorBoard files; InputError where none can be written."""
+        if self.tensorboard is None:
+            return
+        try:
+            self.tensorboard.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.tensorboard):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"--tensorboard {self.tensorboard}: {error.strerror}: give a directory that can be"
+                " written"
+            ) from None
 
 
 def run(options: TuneOptions) -> int:
@@ -75,18 +111,7 @@ def run(options: TuneOptions) -> int:
     place = options.place()
     with opened(options.storage) as (_, home, kept):
         name = options.name or _free_name(kept, options.target)
-        asked = make_spec(
-            name,
-            options.target,
-            objectives=options.objectives,
-            searcher=options.searcher,
-            scheduler=options.scheduler,
-            trials=options.trials,
-            generation=options.generation,
-            seed=options.seed,
-            options=options.options,
-            evaluation=options.evaluation,
-        )
+        asked = options.asked(name)
         check_place(asked, place)
         there = any(store.exists(name) for store in kept.all)
         if there and not options.resume_if_exists:
@@ -97,6 +122,7 @@ def run(options: TuneOptions) -> int:
         # Contradictions show before the study is on record.
         evaluator = build(spec, feed)
         check_plan(spec, evaluator)
+        options.prepare_tensorboard()
         spec = agreed(store, spec)
         return _carry(store, spec, feed, evaluator, home, place, options)
 
@@ -107,6 +133,7 @@ def resume(options: TuneOptions) -> int:
     with opened(options.storage) as (_, home, kept):
         store, spec = kept.spec(options.name or "")
         check_code(spec, study_code())
+        options.prepare_tensorboard()
         feed = feed_of(spec, home)
         return _carry(store, spec, feed, build(spec, feed), home, place, options)
 
@@ -128,6 +155,14 @@ def _carry(
         + (f", {already:,} done" if already else ""),
         highlight=False,
     )
+    asked = PromotionRules().observations
+    if returns_of(evaluator) < asked:
+        human.print(
+            f"{counted(evaluator)}: too few to be believed, a promotion asks for {asked}; give a"
+            " longer period",
+            highlight=False,
+            soft_wrap=True,
+        )
     try:
         with stoppable(), tune_view.progress(human, spec.name, already) as watch:
             run_study(store, spec, evaluator, place, watch)
@@ -147,6 +182,7 @@ def show(options: TuneOptions) -> int:
     """A stored study's result, and its report anew."""
     with opened(options.storage) as (_, home, kept):
         store, spec = kept.spec(options.name or "")
+        options.prepare_tensorboard()
         feed = feed_of(spec, home)
         view = _view(store, spec, feed, build(spec, feed))
         human = Console(stderr=True) if options.as_json else Console()
@@ -162,25 +198,44 @@ def _show(view: StudyView, home: Home, options: TuneOptions, human: Console) -> 
     from tuning.study.report_json import study_json, verdict
 
     human.print(tune_view.outcome(view, verdict(view)), highlight=False)
+    why = tune_view.failures(view)
+    if why:
+        human.print(f"study {view.spec.name}: {why}", highlight=False, markup=False, soft_wrap=True)
     path = folder(home.create()) / view.spec.name / "report.html"
     if options.report:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_study_report(view, path)
+        with _writing("the report", view.spec):
+            write_study_report(view, path)
         human.print(f"report: {path}", highlight=False, soft_wrap=True)
     if options.tensorboard:
         from tuning.study.tensorboard import write_tensorboard
 
-        write_tensorboard(view, options.tensorboard)
+        with _writing("the TensorBoard files", view.spec):
+            write_tensorboard(view, options.tensorboard)
         human.print(f"TensorBoard files: {options.tensorboard}", highlight=False, soft_wrap=True)
     if options.as_json:
         found = study_json(view, path if options.report else "")
         sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
-    return 0
+    return 1 if why else 0
+
+
+@contextmanager
+def _writing(what: str, spec: StudySpec) -> Iterator[None]:
+    """What cannot be written is one line, and the study stays."""
+    try:
+        yield
+    except OSError as error:
+        where = f" to {error.filename}" if error.filename else ""
+        raise ServiceError(
+            f"{what} of study {spec.name} could not be written{where}: {error.strerror or error};"
+            f" the study is kept: 'sapphire tune show {spec.name}' writes it anew"
+        ) from None
 
 
 def listing(storage: str, *, as_json: bool) -> int:
     """All studies."""
+    if storage and "://" not in storage and not Path(storage).expanduser().exists():
+        raise InputError(f"--storage {storage}: there is no such directory")
     with opened(storage) as (_, _, kept):
         rows = [(row, store.database.where) for store in kept.all for row in store.listing()]
     if as_json:
@@ -198,7 +253,7 @@ def listing(storage: str, *, as_json: bool) -> int:
         ]
         sys.stdout.write(json.dumps({"studies": found}) + "\n")
     elif rows:
-        Console().print(tune_view.listing(rows))
+        Console().print(tune_view.listing(rows), highlight=False)
     else:
         Console().print("no study yet: begin one with 'sapphire tune run'")
     return 0

@@ -11,7 +11,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -68,7 +68,7 @@ def submit_command(
     options = SubmitOptions(
         address=address,
         study=study,
-        arguments=_checked("run", [study], arguments or []),
+        arguments=_checked_run(study, arguments or [], [path.name for path in send or ()]),
         storage=storage,
         files=tuple(send or ()),
         headers=tuple(header or ()),
@@ -132,15 +132,56 @@ def manifest_command(
         retries=retries,
     )
     if schedule is None:
-        text = manifest(study, _checked("run", [study], arguments or []), shape)
+        text = manifest(study, _checked_run(study, arguments or []), shape)
     else:
-        words = _checked("retune", [], arguments or [])
+        words = _checked_retune(arguments or [])
         text = retune_manifest(study, schedule, words, shape, zone)
     sys.stdout.write(text)
 
 
-def _checked(command: str, lead: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
-    """The words; typer's own usage error when ``sapphire tune COMMAND`` would not take them."""
+def _checked_run(study: str, words: Sequence[str], sent: Sequence[str] = ()) -> tuple[str, ...]:
+    """The words, if ``sapphire tune run`` takes them and their values; ``sent`` goes along."""
+    from cluster.tune_commands import run_options
+
+    found = _parsed("run", [study], words)
+    run_options(**found).asked(study)
+    _about_data(found["data"], sent)
+    return tuple(words)
+
+
+def _checked_retune(words: Sequence[str]) -> tuple[str, ...]:
+    """The words, if ``sapphire tune retune`` takes them and their values."""
+    from cluster.tune_retune import days
+    from tuning.study.spec import make_spec
+    from tuning.study.targets import TARGETS
+
+    found = _parsed("retune", [], words)
+    known = [name for name, target in TARGETS.items() if target.promotes]
+    for name in found["targets"] or ():
+        if name not in known:
+            raise InputError(f"{name!r} is no target of a retune: there are {', '.join(known)}")
+    if found["every"]:
+        days(found["every"])
+    make_spec("retune", known[0], trials=found["trials"])
+    _about_data(found["data"])
+    return tuple(words)
+
+
+def _about_data(data: str | None, sent: Sequence[str] = ()) -> None:
+    """A line on stderr where the data are a path: what is here is not there."""
+    if data is None or data in sent:
+        return
+    if Path(data).expanduser().exists() or "/" in data or "." in data:
+        print(
+            f"--data {data} is read on the cluster: it must be a table of the lake there, a file"
+            " of the image, or one that 'tune submit' sends with --send and that is named without"
+            " its folder",
+            file=sys.stderr,
+        )
+
+
+def _parsed(command: str, lead: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+    """Their values; typer's own usage error when ``sapphire tune COMMAND`` would not take them."""
     for word in words:
         if word.partition("=")[0] in _NOT_PASSED:
             raise InputError(f"{word}: the cluster decides this; leave it out")
@@ -150,5 +191,5 @@ def _checked(command: str, lead: Sequence[str], words: Sequence[str]) -> tuple[s
     known = getattr(group, "commands", {}).get(command)
     if known is None:
         raise InputError(f"this version has no command 'sapphire tune {command}'")
-    known.make_context(f"sapphire tune {command}", [*lead, *words])
-    return tuple(words)
+    found = known.make_context(f"sapphire tune {command}", [*lead, *words])
+    return dict(found.params)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster import tune_job_commands
+from cluster.tune_options import Address, Executor, Storage, Workers
 from data.errors import InputError
 from data.times import day_ns
 
@@ -21,16 +22,7 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")]
-Storage = Annotated[
-    str,
-    typer.Option("--storage", help="Directory or gs://BUCKET/PREFIX that keeps the studies."),
-]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
-Workers = Annotated[int, typer.Option("--workers", help="Trials at a time; 0: one a CPU.", min=0)]
-Executor = Annotated[str, typer.Option("--executor", help="ray, or here: this process alone.")]
-Address = Annotated[
-    str | None, typer.Option("--address", help="A Ray cluster (HOST:PORT, or auto); else own.")
-]
 TensorBoard = Annotated[
     Path | None, typer.Option("--tensorboard", metavar="DIR", help="Write TensorBoard files too.")
 ]
@@ -98,27 +90,24 @@ def run_command(
     """Run a study to its end; stopped anywhere, 'resume' goes on with it."""
     from cluster.tune import run
 
-    evaluation = {
-        "data": data,
-        "symbols": _names(symbols),
-        "since": day_ns(first, "--from") if first else None,
-        "until": day_ns(last, "--to", after=True) if last else None,
-        "folds": folds,
-        "scheme": scheme,
-        "scope": scope,
-        "locked_share": locked,
-    }
-    options = _options(
+    asked = run_options(
         name=name,
         target=target,
-        objectives=tuple(_names(objective) or ()),
+        objective=objective,
         searcher=searcher,
         scheduler=scheduler,
         trials=trials,
         generation=generation,
         seed=seed,
-        options=_pairs(option or [], scheduler),
-        evaluation={key: value for key, value in evaluation.items() if value is not None},
+        data=data,
+        symbols=symbols,
+        first=first,
+        last=last,
+        folds=folds,
+        scheme=scheme,
+        scope=scope,
+        locked=locked,
+        option=option,
         storage=storage,
         executor=executor,
         workers=workers,
@@ -128,7 +117,49 @@ def run_command(
         report=report,
         as_json=as_json,
     )
-    raise typer.Exit(run(options))
+    raise typer.Exit(run(asked))
+
+
+def run_options(
+    *,
+    objective: str | None,
+    scheduler: str,
+    data: str | None,
+    symbols: str | None,
+    first: str | None,
+    last: str | None,
+    folds: int | None,
+    scheme: str | None,
+    scope: str | None,
+    locked: float | None,
+    option: list[str] | None,
+    **others: Any,
+) -> TuneOptions:
+    """The parameters of ``tune run`` as what it asks for; InputError for what contradicts itself.
+
+    ``others`` are fields of TuneOptions as they are.
+    """
+    since = day_ns(first, "--from") if first else None
+    until = day_ns(last, "--to", after=True) if last else None
+    if since is not None and until is not None and since >= until:
+        raise InputError(f"--from {first} is after --to {last}: swap them")
+    evaluation = {
+        "data": data,
+        "symbols": _names(symbols),
+        "since": since,
+        "until": until,
+        "folds": folds,
+        "scheme": scheme,
+        "scope": scope,
+        "locked_share": locked,
+    }
+    return _options(
+        objectives=tuple(_names(objective) or ()),
+        scheduler=scheduler,
+        options=_pairs(option or [], scheduler),
+        evaluation={key: value for key, value in evaluation.items() if value is not None},
+        **others,
+    )
 
 
 @app.command("resume")
@@ -221,8 +252,12 @@ def rollback_command(
     ] = None,
 ) -> None:
     """Take the model in force back; the one before it, or the session's own, is in force again."""
+    from actors.registry import AGENTS
     from cluster.tune_promote import rollback
 
+    known = [each.name for each in AGENTS]
+    if agent not in known:
+        raise InputError(f"no agent is called {agent!r}: choose {', '.join(known)}")
     raise typer.Exit(rollback(agent, reason, session, group))
 
 

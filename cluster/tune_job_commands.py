@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cluster import tune_cluster_commands
+from cluster.tune_options import Address, Executor, Storage, Workers
 from data.errors import InputError
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
@@ -27,7 +28,7 @@ def retune_command(
             metavar="[TARGET…]", help="Agents; those of SAPPHIRE_RETUNE_TARGETS when absent."
         ),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="One run, now; so it is.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="One run, now (the default).")] = False,
     every: Annotated[
         str, typer.Option("--every", metavar="1d", help="Whenever one is due: 1d, 12h, 30m.")
     ] = "",
@@ -38,19 +39,10 @@ def retune_command(
     symbols: Annotated[
         str | None, typer.Option("--symbols", help="Comma-separated; all of the data when absent.")
     ] = None,
-    storage: Annotated[
-        str,
-        typer.Option("--storage", help="Directory or gs://BUCKET/PREFIX that keeps the studies."),
-    ] = "",
-    executor: Annotated[
-        str, typer.Option("--executor", help="ray, or here: this process alone.")
-    ] = "ray",
-    workers: Annotated[
-        int, typer.Option("--workers", help="Trials at a time; 0: one a CPU.", min=0)
-    ] = 0,
-    address: Annotated[
-        str | None, typer.Option("--address", help="A Ray cluster (HOST:PORT, or auto); else own.")
-    ] = None,
+    storage: Storage = "",
+    executor: Executor = "ray",
+    workers: Workers = 0,
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Review champions, retrain predictors, tune on new data and propose what was found.

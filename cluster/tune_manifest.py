@@ -111,7 +111,10 @@ def retune_manifest(
 
 def storage(shape: ClusterShape) -> str:
     """Where the studies of this cluster stand."""
-    _must(_BUCKET, shape.bucket, "bucket", "write its name without gs://")
+    if shape.bucket.startswith("gs://"):
+        raise InputError(f"bucket {shape.bucket!r}: write its name without gs://")
+    advice = "a name has 3 to 222 lower-case letters, digits, '-', '_' and '.', no folder behind it"
+    _must(_BUCKET, shape.bucket, "bucket", advice)
     return f"gs://{shape.bucket}/studies"
 
 

@@ -15,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from tuning.champions import HistoryEntry
-from tuning.study.contract import StudyRun, Trial
+from tuning.study.contract import FAILED, PRUNED, StudyRun, Trial
 from tuning.study.executors import Watch
 from tuning.study.progress import Progress as Pace
 from tuning.study.progress import State
 from tuning.study.rules import PASSED, Reason
 from tuning.study.store import StudyRow
-from tuning.study.view import StudyView
+from tuning.study.view import StudyView, failure_reasons
 
 EVERY_S = 0.25
 LINE_EVERY_S = 10.0  # where nobody watches a terminal
@@ -75,12 +75,22 @@ def _seconds(seconds: float) -> str:
     return f"{whole // 60} min" if whole < 7_200 else f"{whole // 3600} h {whole // 60 % 60} min"
 
 
-def listing(rows: Sequence[tuple[StudyRow, str]]) -> Table:
-    """Studies and where they are kept."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("study", "target", "searcher", "trials", "state", "begun", "kept in"):
-        table.add_column(name, justify="right" if name == "trials" else "left")
+def listing(rows: Sequence[tuple[StudyRow, str]]) -> RenderableType:
+    """Studies, a table for each place where they are kept."""
+    places: dict[str, list[StudyRow]] = {}
     for row, where in rows:
+        places.setdefault(where, []).append(row)
+    parts: list[RenderableType] = []
+    for where, kept in places.items():
+        parts += [Text(f"kept in {where}", overflow="fold"), _listed(kept)]
+    return Group(*parts)
+
+
+def _listed(rows: Sequence[StudyRow]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("study", "target", "searcher", "trials", "state", "begun"):
+        table.add_column(name, justify="right" if name == "trials" else "left", overflow="fold")
+    for row in rows:
         begun = datetime.fromtimestamp(row.created_ns / 1e9, UTC)
         table.add_row(
             row.spec.name,
@@ -90,8 +100,7 @@ def listing(rows: Sequence[tuple[StudyRow, str]]) -> Table:
             else row.spec.searcher,
             f"{row.trials:,} of {row.spec.trials:,}",
             "finished" if row.finished else "open",
-            f"{begun:%Y-%m-%d %H:%M}",
-            where,
+            f"{begun:%Y-%m-%d}",
         )
     return table
 
@@ -112,6 +121,22 @@ def outcome(view: StudyView, sentence: str, best: int = 5) -> RenderableType:
         table.add_row(str(trial.number), *(f"{value:.4g}" for value in trial.values), config)
     parts.append(table)
     return Group(*parts)
+
+
+def failures(view: StudyView, most: int = 3) -> str:
+    """Why no trial completed, the commonest reasons first; empty when one did, or none ran."""
+    if view.complete or not view.trials:
+        return ""
+    counts = view.counts
+    if not counts[FAILED]:
+        return f"all {len(view.trials):,} trials were pruned: none completed"
+    reasons = failure_reasons(view)
+    said = [f"{why} ({len(numbers):,})" for why, numbers in reasons[:most]]
+    if len(reasons) > most:
+        said.append(f"{len(reasons) - most:,} other reasons")
+    pruned = f" ({counts[PRUNED]:,} others were pruned)" if counts[PRUNED] else ""
+    lead = "all " if not pruned else ""
+    return f"{lead}{counts[FAILED]:,} trials failed{pruned}: {', '.join(said)}"
 
 
 def _rank(view: StudyView, trial: Trial) -> tuple[float, int]:
@@ -189,14 +214,25 @@ def side_by_side(views: Sequence[tuple[StudyView, str]]) -> Table:
     row("data", [spec.data_hash[:12] for spec in specs])
     row("trials", [f"{len(view.trials):,}" for view, _ in views])
     row("objective", [spec.objectives[0] for spec in specs])
-    row("best", [f"{w.values[0]:.4g}" if (w := view.winning) else "–" for view, _ in views])
+    row(
+        "best",
+        [_shown(w.values[0], ".4g") if (w := view.winning) else "no winner" for view, _ in views],
+    )
     found = [view.evidence for view, _ in views]
-    row("Sharpe a year", [f"{e.annual_sharpe:.2f}" if e else "–" for e in found])
-    row("deflated Sharpe", [f"{e.deflated.probability:.3f}" if e else "–" for e in found])
-    row("PBO", [f"{e.pbo:.2f}" if e else "–" for e in found])
+    row("Sharpe a year", [_shown(e.annual_sharpe, ".2f") if e else "–" for e in found])
+    row("deflated Sharpe", [_shown(e.deflated.probability, ".3f") if e else "–" for e in found])
+    row("PBO", [_shown(e.pbo, ".2f") if e else "–" for e in found])
     row("plateau", [_plateau(e.plateau.holds) if e else "–" for e in found])
-    row("to be believed?", [said.partition(":")[0] for _, said in views])
+    row("to be believed?", [_believed(view, said) for view, said in views])
     return table
+
+
+def _shown(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else format(value, form)
+
+
+def _believed(view: StudyView, sentence: str) -> str:
+    return "no winner" if view.winning is None else sentence.partition(":")[0]
 
 
 def _plateau(holds: bool | None) -> str:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from actors.limits import PREFIX, RiskLimits
+from cluster import tune_commands
 from cluster.cli import app
 from cluster.settings import ClusterSettings, TradingMode
 from data.jit_cache import BASE_VARIABLE
@@ -59,6 +60,9 @@ def test_named_targets_commands_and_links_exist(page: Path) -> None:
     commands |= {group.name for group in app.registered_groups}
     for command in set(re.findall(r"`(?:\.venv/bin/)?sapphire ([a-z]+)", text)):
         assert command in commands, command
+    words = {each.name for each in tune_commands.app.registered_commands}
+    for word in set(re.findall(r"sapphire tune ([a-z]+)", text)):
+        assert word in words, word
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (page.parent / link).exists(), link
 

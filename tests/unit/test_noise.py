@@ -8,46 +8,44 @@ import pytest
 from benchmarks import noise
 from tuning.study.rules import PromotionRules
 
+RULES = PromotionRules()
+TRIALS = 40
+
 
 def test_pbo_of_noise_is_one_half_and_of_skill_next_to_none():
     assert abs(noise.noise_pbo(25, 0.0, blocks=8).mean() - 0.5) <= 0.1
     assert noise.noise_pbo(25, 0.002, blocks=8).mean() < 0.05
 
 
-def test_studies_of_random_walks_promote_nothing(monkeypatch):
-    monkeypatch.setattr(noise, "TRIALS", 40)
+def test_studies_of_random_walks_promote_nothing():
     for market in noise.MARKETS[:2]:
-        promoted, passed = noise.studies(market, 6, PromotionRules())
+        promoted, passed = noise.studies(market, 6, RULES, TRIALS)
         assert promoted == 0
         assert passed["observations"] == 6  # they were judged
 
 
-def test_a_study_is_a_function_of_its_seed_and_can_promote(monkeypatch):
-    monkeypatch.setattr(noise, "TRIALS", 40)
+def test_a_study_is_a_function_of_its_seed_and_no_rule_is_out_of_reach():
     market = noise.MARKETS[-1]
-    outcomes = [noise.study(market, seed, PromotionRules()) for seed in range(6)]
+    outcomes = [noise.study(market, seed, RULES, TRIALS) for seed in range(6)]
     passed = {
         rule: sum(r.outcome == "passed" for one in outcomes for r in one if r.rule == rule)
         for rule in ("deflated_sharpe", "pbo", "plateau", "beats_incumbent")
     }
     assert min(passed.values()) > 0
-    assert repr(noise.study(market, 1, PromotionRules())) == repr(outcomes[1])
+    assert repr(noise.study(market, 1, RULES, TRIALS)) == repr(outcomes[1])
 
 
-def test_the_locked_bars_do_not_reach_the_search(monkeypatch):
+def test_the_locked_bars_do_not_reach_the_search():
     """Another end of the prices changes what is judged on it and nothing else."""
-    monkeypatch.setattr(noise, "TRIALS", 40)
-    before = {r.rule: r for r in noise.study(noise.MARKETS[0], 3, PromotionRules())}
-    plain = noise.prices
+    before = {r.rule: r for r in noise.study(noise.MARKETS[0], 3, RULES, TRIALS)}
 
     def other_end(rng, drift):
-        bars = plain(rng, drift)
+        bars = noise.prices(rng, drift)
         for name in ("open", "high", "low", "close"):
             bars[name][1200:] = bars[name][1200:] * np.linspace(1.0, 2.0, 300)
         return bars
 
-    monkeypatch.setattr(noise, "prices", other_end)
-    after = {r.rule: r for r in noise.study(noise.MARKETS[0], 3, PromotionRules())}
+    after = {r.rule: r for r in noise.study(noise.MARKETS[0], 3, RULES, TRIALS, other_end)}
     for rule in ("deflated_sharpe", "pbo", "plateau", "observations"):
         assert repr(after[rule]) == repr(before[rule])
     assert after["beats_incumbent"] != before["beats_incumbent"]

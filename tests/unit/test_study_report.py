@@ -142,7 +142,7 @@ def test_the_figures_of_the_evidence_stand_on_the_page(view: StudyView, page: Pa
         "fast < slow",
         "NaN objective in fold 2",
         "d4d4d4",
-        "12.5 s, 9.6 trials a second, resumed 1 time",
+        "12.5 s in the evaluator, 9.6 trials a second, resumed 1 time",
         "The last day of the data is short.",
     ):
         assert expected in text, expected

@@ -51,6 +51,33 @@ def test_what_run_would_not_take_is_refused_before_anything_is_sent(app: typer.T
         assert RUN.invoke(app, submitted).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--target", "nothing"], "nothing is called 'nothing'"),
+        (["--trials", "0"], "trials 0"),
+        (["--searcher", "random", "--option", "points=5"], "no option points: it takes none"),
+        (["--from", "2005-01-01", "--to", "2004-01-01"], "is after --to"),
+        (["--schedule", "0 6 1 1 *", "nothing"], "'nothing' is no target of a retune"),
+        (["--schedule", "0 6 1 1 *", "--trials", "0"], "trials 0"),
+    ],
+)
+def test_values_are_checked_as_run_checks_them(
+    app: typer.Typer, words: list[str], said: str
+) -> None:
+    result = RUN.invoke(app, ["manifest", "ema-1", "--bucket", "b-1", *words])
+    assert isinstance(result.exception, InputError)
+    assert said in str(result.exception)
+    assert result.stdout == ""
+
+
+def test_data_of_this_machine_are_pointed_out(app: typer.Typer) -> None:
+    words = ["manifest", "ema-1", "--bucket", "b-1"]
+    told = RUN.invoke(app, [*words, "--data", "here/bars.csv"])
+    assert told.stderr.startswith("--data here/bars.csv is read on the cluster")
+    assert RUN.invoke(app, [*words, "--data", "daily"]).stderr == ""
+
+
 @pytest.mark.parametrize("word", ["--executor", "--resume-if-exists", "--executor=here"])
 def test_what_the_cluster_decides_is_not_passed_on(app: typer.Typer, word: str) -> None:
     result = RUN.invoke(app, ["manifest", "ema-1", "--bucket", "b-1", word])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -74,7 +77,8 @@ def stored(home: Path, name: str) -> list[Trial]:
     [
         (["--target", "nothing"], "nothing is called 'nothing' to search"),
         (["--objective", "luck"], "no objective is called 'luck'"),
-        (["--objective", "sharpe,sharpe"], "stands twice"),
+        (["--objective", "sharpe,sharpe"], "objective 'sharpe' stands twice"),
+        (["--objective", "brier"], "objective 'brier' needs a pool of forecasts: ema_cross has"),
         (["--objective", ","], "names nothing"),
         (["--searcher", "magic"], "no searcher is called 'magic'"),
         (["--scheduler", "median"], "no scheduler is called 'median'"),
@@ -91,8 +95,16 @@ def stored(home: Path, name: str) -> list[Trial]:
         (["--symbols", "NOBODY"], "NOBODY"),
         (["--from", "tomorrow"], "--from"),
         (["--to", "2001-02-30"], "--to"),
-        (["--from", "2005-01-01", "--to", "2004-01-01"], "too little"),
+        (["--from", "2005-01-01", "--to", "2004-01-01"], "--from 2005-01-01 is after --to"),
         (["--from", "2005-01-03", "--to", "2005-01-12"], ""),
+        (["--from", "2005-01-03", "--to", "2005-04-12"], "returns out of sample over 5 folds"),
+        (["--storage", ""], "--storage is empty"),
+        (["--storage", "gs://"], "gs://BUCKET/PREFIX"),
+        (["--storage", "gs:///studies"], "gs://BUCKET/PREFIX"),
+        (["--storage", "s3://bucket/studies"], "gs://BUCKET/PREFIX"),
+        (["--storage", __file__], "is a file: give a directory"),
+        (["--tensorboard", f"{__file__}/below"], "give a directory that can be written"),
+        (["--address", "auto"], "leave one of them out"),
         (["--trials", "0"], "trials 0"),
         (["--trials", "-3"], "trials -3"),
         (["--trials", "1000001"], "trials 1000001"),
@@ -148,6 +160,52 @@ def test_an_address_where_nothing_listens(tune: Tune, home: Path) -> None:
     assert len(stored(home, "far")) == 3
 
 
+def test_other_commands_refuse_bad_input_too(tune: Tune, tmp_path: Path) -> None:
+    gone = str(tmp_path / "nosuch")
+    one_line(tune("list", "--storage", gone), 2, "there is no such directory")
+    one_line(tune("rollback", "nosuch", "--reason", "x"), 2, "no agent is called 'nosuch'")
+    one_line(tune("retune", "--storage", ""), 2, "--storage is empty")
+
+
+def test_a_function_of_ones_own_has_no_pool(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a function of one's own has none"):
+        Study(
+            "odd", function=_function, space=Space({"x": Real(0.0, 1.0, 0.5)}), ts=np.arange(100),
+            objectives=["brier"], home=tmp_path, executor="here",
+        )  # fmt: skip
+
+
+def test_few_returns_are_warned_of_before_the_search(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dates = ("--from", "2005-01-03", "--to", "2006-01-12")
+    words = ["run", "short", *EMA, *dates, "--trials", "2", "--searcher", "random"]
+    monkeypatch.setattr(sys, "argv", ["sapphire", "tune", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    out = capsys.readouterr().out
+    assert re.search(r"\d+ returns out of sample over 5 folds: too few to be believed", out)
+
+
+def test_a_study_none_of_whose_trials_completed_says_why(tune: Tune, home: Path) -> None:
+    assert tune("run", "mine", *EMA, "--trials", "3", "--searcher", "random")[0] == 0
+    with contextlib.closing(sqlite3.connect(home / "studies" / "studies.db")) as link, link:
+        link.execute("UPDATE study_trial SET status = 'failed', error = 'no luck'")
+    for words in (("show", "mine"), ("resume", "mine", "--executor", "here")):
+        code, err = tune(*words, "--no-report", "--json")
+        assert code == 1
+        assert "study mine: all 3 trials failed: no luck (3)" in err
+
+
+def test_a_report_that_cannot_be_written_keeps_the_study(tune: Tune, home: Path) -> None:
+    (home / "studies" / "mine").mkdir(parents=True)
+    (home / "studies" / "mine" / "report.html").mkdir()
+    words = ("--target", "ema_cross", "--executor", "here", "--trials", "2", "--searcher", "random")
+    one_line(tune("run", "mine", *words), 1, "'sapphire tune show mine' writes it anew")
+    assert len(stored(home, "mine")) == 2
+
+
 def _write(path: Path, seed: int) -> None:
     bars = generated_bars(1, 900, seed)
     pl.DataFrame(
@@ -170,7 +228,7 @@ def test_data_that_changed_since_the_study_began(tune: Tune, home: Path, tmp_pat
     _write(path, 6)
     again = ("resume", "file", "--executor", "here", "--no-report")
     one_line(tune(*again), 2, "has changed since the study began")
-    one_line(tune("run", "file", *words, "--resume-if-exists"), 2, "data have changed")
+    one_line(tune("run", "file", *words, "--resume-if-exists"), 2, "have changed since it began")
     path.unlink()
     one_line(tune(*again), 2, str(path))
     assert content(stored(home, "file")) == before

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 import numpy as np
@@ -27,6 +29,7 @@ from tuning.study.contract import StudySpec, Trial
 from tuning.study.database import DatabaseError, Sqlite
 from tuning.study.store import StudyStore, check_name
 
+_GS = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[^/\x00-\x20?#]+)*/?")
 SPEC, TRIALS, EVENTS = "spec.json", "trials", "events"
 
 
@@ -111,11 +114,25 @@ class BucketStore(StudyStore):
             super().note(parts[0], event["kind"], event["detail"])
 
 
+def check_storage(storage: str) -> None:
+    """InputError for what can be no storage; nothing is asked over the network."""
+    if storage.startswith("gs://"):
+        if not _GS.fullmatch(storage):
+            raise InputError(f"--storage {storage}: write gs://BUCKET/PREFIX")
+        return
+    if "://" in storage and not storage.startswith("file:///"):
+        raise InputError(f"--storage {storage}: only a directory, file:// or gs://BUCKET/PREFIX")
+    path = Path(unquote(storage.removeprefix("file://"))).expanduser()
+    if path.is_file():
+        raise InputError(f"--storage {storage} is a file: give a directory")
+
+
 def open_storage(storage: str, stack: ExitStack) -> BucketStore:
     """The studies at ``storage``; what is opened for it is closed with ``stack``.
 
     InputError when it cannot be reached.
     """
+    check_storage(storage)
     try:
         files, root = (
             fs.FileSystem.from_uri(storage)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from actors.costs import CostModel
 from actors.limits import RiskLimits, load_limits, recorded_limits
@@ -20,6 +21,7 @@ from tuning.study.market import COSTS, HORIZON, Market
 from tuning.study.signal_evaluator import SignalEvaluator
 from tuning.study.targets import SIGNAL, target_of
 
+FEWEST_RETURNS = 60  # a quarter of daily bars
 AnyEvaluator = SignalEvaluator | CommitteeEvaluator
 
 
@@ -82,7 +84,23 @@ def build(spec: StudySpec, feed: Feed) -> AnyEvaluator:
         tests=asked.tests,
         horizon=asked.horizon,
     )
-    return _evaluator(spec, asked, dataset, folds, locked=False)
+    evaluator = _evaluator(spec, asked, dataset, folds, locked=False)
+    if returns_of(evaluator) < FEWEST_RETURNS:
+        raise InputError(
+            f"{counted(evaluator)}: fewer than {FEWEST_RETURNS} tell no configuration from"
+            " another; give a longer period or fewer folds"
+        )
+    return evaluator
+
+
+def returns_of(evaluator: AnyEvaluator) -> int:
+    """Moments that are tested out of sample; one that several folds test counts once."""
+    return len(np.unique(evaluator.test_ts))
+
+
+def counted(evaluator: AnyEvaluator) -> str:
+    """How much is tested, in words."""
+    return f"{returns_of(evaluator)} returns out of sample over {len(evaluator.folds)} folds"
 
 
 def build_locked(spec: StudySpec, feed: Feed) -> AnyEvaluator:

@@ -188,9 +188,7 @@ def sentence(evidence: Evidence, rules: PromotionRules, locked: LockedResult | N
     reasons = judge(evidence, rules, locked)
     wanting = [reason for reason in reasons if reason.outcome != PASSED]
     refuted = [
-        reason
-        for reason in wanting
-        if reason.outcome == FAILED and not math.isnan(reason.value) and reason.rule not in _AMOUNTS
+        reason for reason in wanting if reason.outcome == FAILED and reason.rule not in _AMOUNTS
     ]
     said = [_plain(reason, evidence) for reason in wanting if not _unopened(reason, locked)]
     if refuted:

@@ -14,20 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from tuning.report_parts import chart
-from tuning.report_text import MISSING, day, number, percent, plural
+from tuning.report_text import day, number, percent, plural
 from tuning.study import report_evidence_charts as evidence_charts
 from tuning.study import report_tables as tables
-from tuning.study.contract import COMPLETE, FAILED, PRUNED, StudySpec
+from tuning.study.contract import COMPLETE, FAILED, PRUNED
 from tuning.study.importance import study_importances
+from tuning.study.report_facts import facts_section
 from tuning.study.report_json import is_believed, study_json, verdict
 from tuning.study.report_luck import luck_section
 from tuning.study.report_page import study_page
 from tuning.study.report_search import front_section, search_section
 from tuning.study.report_words import config_text, figure, objective_title
 from tuning.study.rules import judge
+from tuning.study.view import StudyView, failure_reasons, fold_rows
 
 __all__ = ["study_json", "verdict", "write_study_report"]
-from tuning.study.view import StudyView, failure_reasons, fold_rows
 
 
 def write_study_report(view: StudyView, path: Path) -> None:
@@ -57,7 +58,7 @@ def _body(view: StudyView) -> str:
             search_section(view, found),
             front_section(view),
             _failures(view),
-            _facts(view),
+            facts_section(view),
             _reading(view),
         )
     )
@@ -86,7 +87,7 @@ def _verdict(view: StudyView) -> str:
         "by": view.spec.searcher
         + (f" with {view.spec.scheduler}" if view.spec.scheduler != "none" else ""),
         "objective": ", ".join(objective_title(name) for name in view.spec.objectives),
-        "data": _span(view),
+        "tested on": _span(view),
     }
     facts = " · ".join(f"{key} <b>{escape(value)}</b>" for key, value in meta.items())
     lines.append(f'<p class="meta">{facts}</p>')
@@ -242,52 +243,6 @@ def _failures(view: StudyView) -> str:
         f" {plural(len(failure_reasons(view)), 'reason')}. They count as tried, never as best.</p>"
         f"{tables.failures(view)}"
     )
-
-
-def _drawn(spec: StudySpec) -> str:
-    if spec.exact:
-        return f"in generations of {spec.generation:,}"
-    return "drawn one at a time" if spec.generation == 1 else f"in a flow of {spec.generation:,}"
-
-
-def _facts(view: StudyView) -> str:
-    spec = view.spec
-    rows = [
-        ("Trials", f"{spec.trials:,} {_drawn(spec)}, seed {spec.seed}"),
-        ("Searcher", f"{spec.searcher}, scheduler {spec.scheduler}{_pairs(spec.options)}"),
-        ("Evaluation", _pairs(spec.evaluation, "").strip() or MISSING),
-        ("Folds", f"{len(view.folds)} with {len(view.test_ts):,} returns each trial"),
-        ("Data", spec.data_hash or MISSING),
-        ("Code", spec.code or MISSING),
-        (
-            "Repeatable",
-            "exactly: the same spec, data and code give the same trials and the same winner"
-            if spec.exact
-            else "no: asynchronous decisions depend on which worker was faster",
-        ),
-        ("Begun", _moment(view.created_ns)),
-        ("Spent", _spent(view)),
-    ]
-    if view.space is not None and view.space.constraints:
-        rows.insert(2, ("Constraints", "; ".join(c.text for c in view.space.constraints)))
-    return f"<h2>The study</h2>{tables.facts(rows)}"
-
-
-def _pairs(options: dict[str, object], lead: str = ", ") -> str:
-    text = ", ".join(f"{key} {value}" for key, value in options.items())
-    return f"{lead}{text}" if text else ""
-
-
-def _moment(ns: int) -> str:
-    return day(ns) if ns else MISSING
-
-
-def _spent(view: StudyView) -> str:
-    if math.isnan(view.seconds):
-        return MISSING
-    rate = len(view.trials) / view.seconds if view.seconds > 0.0 else math.nan
-    times = f", resumed {plural(view.resumed, 'time')}" if view.resumed else ""
-    return f"{number(view.seconds, 1)} s, {number(rate, 1)} trials a second{times}"
 
 
 _GLOSSARY = {

@@ -73,7 +73,10 @@ def parameters(view: StudyView) -> str:
                 f"{when.parameter} = {value_text(when.equals)}" if when else "",
             )
         )
-    return table(("Parameter", "Winner", "Searched", "Default", "Only when"), rows, left=1)
+    heads = ("Parameter", "Winner", "Searched", "Default", "Only when")
+    if not any(row[-1] for row in rows):  # Nothing depends on anything.
+        return table(heads[:-1], [row[:-1] for row in rows], left=1)
+    return table(heads, rows, left=1)
 
 
 def folds(view: StudyView, rows: Sequence[FoldRow]) -> str:

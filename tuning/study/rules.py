@@ -163,8 +163,8 @@ def _above(rule: str, value: float, bound: float, what: str) -> Reason:
 
 
 def _reason(rule: str, holds: bool, value: float, bound: float, what: str, asks: str) -> Reason:
-    """A comparison with nan is False: an undefined figure fails."""
-    outcome = PASSED if holds else FAILED
+    """An undefined figure (nan) is not known, which passes no more than a failed one does."""
+    outcome = UNKNOWN if math.isnan(value) else PASSED if holds else FAILED
     shown = "undefined" if math.isnan(value) else f"{value:,.4g}"
     return Reason(
         rule, outcome, float(value), float(bound), f"{what}: {shown}, {asks} {bound:,.4g}"

@@ -17,6 +17,7 @@ from data.errors import InputError
 from tuning.study.contract import COMPLETE, OBJECTIVES, StudySpec, Trial, is_better
 
 SEARCHERS = ("random", "grid", "tpe", "pbt")
+_OPTIONS = {"grid": ("points",), "pbt": ("quantile", "resample", "scale")}
 MOST_POINTS = 1_000
 
 
@@ -54,7 +55,10 @@ def make_searcher(spec: StudySpec, space: Space) -> Searcher:
     else:
         raise InputError(f"no searcher is called {spec.searcher!r}: choose {', '.join(SEARCHERS)}")
     if options:
-        raise InputError(f"searcher {spec.searcher} knows no option {', '.join(sorted(options))}")
+        odd, takes = ", ".join(sorted(options)), ", ".join(_OPTIONS.get(spec.searcher, ()))
+        raise InputError(
+            f"searcher {spec.searcher} knows no option {odd}: it takes {takes or 'none'}"
+        )
     return made
 
 

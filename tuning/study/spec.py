@@ -12,12 +12,12 @@ from data.code_hash import ROOT, reached_hash
 from data.errors import InputError
 from data.feed import Feed
 from tuning.study.asynchronous import ASHA, ASYNCHRONOUS, tactics
-from tuning.study.build import open_dataset
+from tuning.study.build import evaluation_of, open_dataset
 from tuning.study.contract import OBJECTIVES, StudySpec
 from tuning.study.engine import SCHEDULERS
-from tuning.study.searchers import SEARCHERS
+from tuning.study.searchers import SEARCHERS, make_searcher
 from tuning.study.store import check_name
-from tuning.study.targets import target_of
+from tuning.study.targets import SIGNAL, target_of
 
 # With all that they import: what decides a trial. Serving, judging and showing do not.
 DECIDING = (
@@ -28,6 +28,7 @@ DECIDING = (
 )
 MOST_TRIALS = 1_000_000
 MOST_GENERATION = 10_000
+BRIER = "brier"
 
 
 def study_code() -> str:
@@ -60,8 +61,14 @@ def make_spec(
             raise InputError(
                 f"no objective is called {objective!r}: choose {', '.join(OBJECTIVES)}"
             )
-    if len(set(chosen)) < len(chosen):
-        raise InputError("an objective stands twice")
+        if chosen.count(objective) > 1:
+            raise InputError(f"objective {objective!r} stands twice: name it once")
+    if BRIER in chosen and target in (CUSTOM, SIGNAL):
+        others = ", ".join(name for name in OBJECTIVES if name != BRIER)
+        who = "a function of one's own" if target == CUSTOM else target
+        raise InputError(
+            f"objective {BRIER!r} needs a pool of forecasts: {who} has none; choose {others}"
+        )
     for word, known, what in (
         (searcher, SEARCHERS, "searcher"),
         (scheduler, SCHEDULERS, "scheduler"),
@@ -92,8 +99,12 @@ def make_spec(
         code=study_code(),
         exact=scheduler not in ASYNCHRONOUS,
     )
+    # Contradictions show before the study is on record.
+    evaluation_of(spec)
+    if found:
+        make_searcher(spec, found.space)
     if not spec.exact:
-        tactics(spec)  # Contradictions show before the study is on record.
+        tactics(spec)
     return spec
 
 
