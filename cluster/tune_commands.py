@@ -10,7 +10,6 @@ import typer
 from cluster import tune_job_commands
 from cluster.tune_options import Address, Executor, Storage, Workers
 from data.errors import InputError
-from data.times import day_ns
 
 if TYPE_CHECKING:
     from cluster.tune import TuneOptions
@@ -89,6 +88,7 @@ def run_command(
 ) -> None:
     """Run a study to its end; stopped anywhere, 'resume' goes on with it."""
     from cluster.tune import run
+    from data.times import day_ns
 
     asked = run_options(
         name=name,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cluster.fingerprint import RECORDING, code_hash, differing, fingerprint
+from cluster.fingerprint import RECORDING, differing, fingerprint
+from data.code_hash import code_hash
 
 
 def sources(root: Path, text: str = "x = 1\n") -> Path:
@@ -22,16 +23,16 @@ def test_it_names_code_lock_compiler_cpu_and_libm() -> None:
 
 
 def test_code_below_the_reports_counts_and_reports_do_not(tmp_path: Path) -> None:
-    before = code_hash(sources(tmp_path))
+    before = code_hash(sources(tmp_path), RECORDING)
     (tmp_path / "tuning" / "module.py").write_text("x = 2\n")
-    assert code_hash(tmp_path) == before
+    assert code_hash(tmp_path, RECORDING) == before
     for floor in RECORDING:
         (tmp_path / floor / "module.py").write_text("x = 2\n")
-        assert code_hash(tmp_path) != before
+        assert code_hash(tmp_path, RECORDING) != before
         (tmp_path / floor / "module.py").write_text("x = 1\n")
-        assert code_hash(tmp_path) == before
+        assert code_hash(tmp_path, RECORDING) == before
         (tmp_path / floor / "module.py").rename(tmp_path / floor / "renamed.py")
-        assert code_hash(tmp_path) != before
+        assert code_hash(tmp_path, RECORDING) != before
         (tmp_path / floor / "renamed.py").rename(tmp_path / floor / "module.py")
 
 
