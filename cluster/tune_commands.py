@@ -88,7 +88,6 @@ def run_command(
 ) -> None:
     """Run a study to its end; stopped anywhere, 'resume' goes on with it."""
     from cluster.tune import run
-    from data.times import day_ns
 
     asked = run_options(
         name=name,
@@ -139,6 +138,8 @@ def run_options(
 
     ``others`` are fields of TuneOptions as they are.
     """
+    from data.times import day_ns
+
     since = day_ns(first, "--from") if first else None
     until = day_ns(last, "--to", after=True) if last else None
     if since is not None and until is not None and since >= until:
