@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,28 @@ import pytest
 from cluster.embedded_postgres import EmbeddedPostgres
 from cluster.home import Home
 from cluster.processes import marker
+
+_STATUS = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Keeps what the run came to."""
+    session.config.stash[_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends the process where Ray was in it: its native threads can crash an interpreter that ends.
+
+    Everything is reported and taken down by now; the exit code is the run's.
+    """
+    if "ray" in sys.modules and _STATUS in config.stash:
+        import ray
+
+        ray.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.stash[_STATUS])
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def house(
 
 
 def test_a_retune_studies_judges_and_leaves_a_record(house: House) -> None:
-    words = ["retune", AGENT, "--trials", "3", "--executor", "here", "--symbols", "AAPL"]
+    words = ["retune", AGENT, "--trials", "3", "--executor", "here"]
     result = RUN.invoke(app, [*words, "--json"])
     assert result.exit_code == 0, (result.output, result.exception)
     found = json.loads(result.stdout.splitlines()[-1])
