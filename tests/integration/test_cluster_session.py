@@ -105,73 +105,78 @@ def _approved(output: RoundOutput) -> bool:
 
 def kill_agent(real: RealCluster, done: Disturbed, name: str) -> None:
     """While it owes a vote."""
-    agent = real.actor(f"{name}.cell0@")
-    agent.send(signal.SIGSTOP)
+    agent = stopped(real, f"{name}.cell0@")
     number = real.await_open_round(done.config)
     gone = kill(agent)
     real.await_closed(number)
     done.lost[name] = time.monotonic() - gone
-    _note(real, done, name, number, agent, real.actor(f"{name}.cell0@"))
+    _note(real, done, name, number, agent, f"{name}.cell0@")
 
 
 def kill_coordinator(real: RealCluster, done: Disturbed) -> None:
     """While it waits for a vote: the next replica must find the open round in the log."""
-    agent = real.actor("trend_momentum.cell0@")
-    agent.send(signal.SIGSTOP)
+    agent = stopped(real, "trend_momentum.cell0@")
     number = real.await_open_round(done.config)
     replica = real.actor(COORDINATOR)
     gone = kill(replica)
     agent.send(signal.SIGCONT)
     real.await_closed(number)
     done.lost["coordinator"] = time.monotonic() - gone
-    _note(real, done, "coordinator", number, replica, real.actor(COORDINATOR))
+    _note(real, done, "coordinator", number, replica, COORDINATOR)
 
 
 def kill_gate(real: RealCluster, done: Disturbed) -> None:
     """While it owes a judgement: the next gate gives it, under its own epoch."""
-    gate, epoch = real.actor(GATE), real.epoch()
-    gate.send(signal.SIGSTOP)
+    epoch = real.epoch()
+    gate = stopped(real, GATE)
     number = real.await_open_round(done.config)
     gone = kill(gate)
     real.await_closed(number)
     done.lost["gate"] = time.monotonic() - gone
     assert real.epoch() > epoch
-    _note(real, done, "gate", number, gate, real.actor(GATE))
+    _note(real, done, "gate", number, gate, GATE)
 
 
 def void_an_approval(real: RealCluster, done: Disturbed) -> None:
-    """Kills the gate between its approval and the order: the trader is held in between."""
-    trader, gate, epoch = real.trader(), real.actor(GATE), real.epoch()
+    """Kills the gate between its approval and the order: the trader is held in between.
+
+    Approvals are rare, so every round is tried: the trader goes on only while the gate is stopped.
+    """
+    trader, epoch = real.trader(), real.epoch()
+    gate = stopped(real, GATE)
     approved = "SELECT count(*) FROM approval WHERE cell = 0 AND round = %s"
     while True:
-        gate.send(signal.SIGSTOP)
         number = real.await_open_round(done.config)
         trader.send(signal.SIGSTOP)  # It waits for this round's answer.
         gate.send(signal.SIGCONT)
         real.await_closed(number)
         if real.number(approved, number):
             break
+        gate.send(signal.SIGSTOP)
         trader.send(signal.SIGCONT)
-        real.await_rounds(done.config, real.rounds_closed(done.config) + 1)
     gone = kill(gate)
     wait_until(lambda: real.epoch() > epoch, WAIT_S, "a new epoch")
     done.lost["gate after approval"] = time.monotonic() - gone
-    trader.send(signal.SIGCONT)
     done.voided_epoch, done.voided_round = epoch, number
-    _note(real, done, "gate after approval", number, gate, real.actor(GATE))
+    _note(real, done, "gate after approval", number, gate, GATE)
+
+
+def stopped(real: RealCluster, name: str) -> Process:
+    """The actor, stopped before the trader asks for another round."""
+    with real.trader_held():
+        process = real.actor(name)
+        process.send(signal.SIGSTOP)
+    return process
 
 
 def _note(
-    real: RealCluster,
-    done: Disturbed,
-    what: str,
-    number: int,
-    before: Process,
-    after: Process,
+    real: RealCluster, done: Disturbed, what: str, number: int, before: Process, name: str
 ) -> None:
-    done.replaced[what] = before, after
-    done.open_rounds[what] = number
-    real.await_rounds(done.config, real.rounds_closed(done.config) + 1)
+    with real.trader_held():
+        done.replaced[what] = before, real.actor(name)
+        done.open_rounds[what] = number
+        closed = real.rounds_closed(done.config)
+    real.await_rounds(done.config, closed + 1)
 
 
 def forecast(output: RoundOutput) -> bytes:
@@ -436,8 +441,10 @@ def test_after_a_halt_no_decision_order_commits_until_the_resume(
     print(f"\nPSS with a trading session: {real.cluster.memory_mb():,.0f} MB, this test included")
     # Everything that can die, dies: replay must not feel it.
     for name in ("market_prediction.cell0@", COORDINATOR, GATE):
-        kill(real.actor(name))
-        real.await_rounds(config, real.rounds_closed(config) + 2)
+        with real.trader_held():
+            kill(real.actor(name))
+            closed = real.rounds_closed(config)
+        real.await_rounds(config, closed + 2)
     halted = sapphire(real.environment, "halt", "--reason", "integration test")
     assert halted.returncode == 0, halted.stderr
     then = ordered()
