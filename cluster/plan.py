@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from data.feed import Feed, open_feed
 from data.money import to_micro
 from data.records import ModelSet, SessionConfig
 from data.sessions import save_model, save_session
+from data.times import day_ns
 from tuning.model_schedule import months_between, retraining_moments
 
 WARM_UP_DATES = 500  # of the data's dates, whatever symbols trade
@@ -77,8 +78,8 @@ def plan_session(
     the data's clock.
     """
     limits = load_limits()
-    starts = _date(first, "--from")
-    ends = _date(last, "--to")
+    starts = day_ns(first, "--from") if first is not None else None
+    until = day_ns(last, "--to", after=True) if last is not None else None
     everything = open_feed(source, (), lake)
     chosen = open_feed(source, symbols, lake) if symbols else everything
     moments = np.unique(everything.bars["ts"])
@@ -90,14 +91,14 @@ def plan_session(
     models_from = int(moments[warm_up])
     first_traded = models_from
     if starts is not None:
-        first_traded = _ns(starts)
-        if first_traded + DAY_NS <= models_from:
+        first_traded = starts
+        if starts + DAY_NS <= models_from:
             raise InputError(
-                f"--from {starts} lies inside the warm-up: give {_day(models_from)} or later"
+                f"--from {first} lies inside the warm-up: give {_day(models_from)} or later"
             )
     bars = chosen.bars
-    if ends is not None:
-        bars = bars[bars["ts"] < _ns(ends) + DAY_NS]
+    if until is not None:
+        bars = bars[bars["ts"] < until]
     if not (bars["ts"] >= first_traded).any():
         held = f"{_day(int(moments[0]))} to {_day(int(moments[-1]))}"
         raise InputError(f"--from/--to leave no bar to trade: the data run from {held}")
@@ -210,19 +211,6 @@ def session_config(
 
 def _moments(feed: Feed) -> str:
     return "dates" if feed.clock == "1d" else f"moments of {feed.clock} bars"
-
-
-def _date(text: str | None, option: str) -> date | None:
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"{option} {text!r} is not a date: write YYYY-MM-DD") from None
-
-
-def _ns(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000_000
 
 
 def _day(ts: int) -> str:

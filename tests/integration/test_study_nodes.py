@@ -1,4 +1,4 @@
-"""Nodes that die in mid-study: one that evaluates, and the head with everything."""
+"""A node that dies in mid-study while it evaluates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from tuning.study.searchers import make_searcher
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 ROOT = Path(__file__).resolve().parents[2]
-TRIALS = 400  # of the study whose cluster goes away: some seconds of work
 
 
 @pytest.fixture(scope="module")
