@@ -21,6 +21,7 @@ from actors.pool_state import PoolParams
 from actors.sizing import SizingParams
 from cluster.fingerprint import fingerprint
 from data.bars import Bars
+from data.clocks import DAY_NS
 from data.errors import InputError
 from data.feed import Feed, open_feed
 from data.money import to_micro
@@ -39,7 +40,6 @@ COSTS = CostModel(commission_per_lot_micro=0, commission_ppm=50)
 VOTE_DEADLINE_S = 60.0
 APPROVAL_TTL_S = 3600.0
 LIVE_VOTE_DEADLINE_S = 1.0
-DAY_NS = 86_400_000_000_000
 
 
 @dataclass(frozen=True)
