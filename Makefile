@@ -47,8 +47,8 @@ tune: $(STAMP) ## Search parameters over the sample data, and say whether the wi
 test: $(STAMP) ## Run all tests
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-chaos: $(STAMP) ## Kill each part of a running cluster under load, and the driver of studies; check all
-	@exec $(BIN)/python -m pytest tests/chaos/chaos_faults.py tests/chaos/chaos_tune.py tests/chaos/chaos_cluster.py -s $(ARGS)
+chaos: $(STAMP) ## Kill parts of a cluster under load, drivers and clusters of studies; edit compiled code; check all
+	@exec $(BIN)/python -m pytest tests/chaos/chaos_faults.py tests/chaos/chaos_tune.py tests/chaos/chaos_cluster.py tests/chaos/chaos_edit.py -s $(ARGS)
 
 load: $(STAMP) ## Measure the coordinator under load, beside the floors of the same run (needs wrk)
 	@exec $(BIN)/python -m benchmarks.load $(ARGS)
