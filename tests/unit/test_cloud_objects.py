@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 from cluster.processes import free_port
 from data.cloud_objects import CloudFolder, ObjectError, parse_address
 from tests.gcs_server import Storage, serving
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -187,6 +191,16 @@ def test_no_credentials_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nosuch.json"))
     with pytest.raises(ObjectError, match=r"nosuch\.json was not found"):
         CloudFolder("bucket", "x")
+
+
+def test_who_uses_no_bucket_does_not_load_the_client() -> None:
+    modules = "cluster.cli, cluster.tune_store, data.feed, data.cloud_file, tuning.study.bucket"
+    told = f"import sys, {modules}; print('google.cloud.storage' in sys.modules)"
+    answer = subprocess.run(
+        [sys.executable, "-c", told], cwd=ROOT, env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert answer.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize(
