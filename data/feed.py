@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -63,17 +63,32 @@ def open_feed(source: str | None, symbols: Sequence[str], lake: Path) -> Feed:
     """The feed of ``symbols`` (all when empty).
 
     ``source``: None, the shipped sample; a path of a file, a daily table or one in the contract's
-    own columns; else the name of a table in the ``lake``. InputError says what is wrong with it.
+    own columns; gs://BUCKET/OBJECT, such a file in a bucket, kept beside the lake once fetched;
+    else the name of a table in the ``lake``. InputError says what is wrong with it.
     """
     from data.daily_stocks import load_feed
-    from data.feed_file import is_contract_file, load_contract_file
     from data.lake_feed import load_table
 
     if source is None:
         return load_feed(None, symbols)
+    if source.startswith("gs://"):
+        from data.cloud_file import fetched
+
+        path = fetched(source, lake.parent / "fetched")
+        try:
+            return replace(_open_file(path, symbols), name=source)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from error
     path = Path(source).expanduser()
     if not path.exists() and not _looks_like_a_path(source):
         return load_table(lake, source, symbols)
+    return _open_file(path, symbols)
+
+
+def _open_file(path: Path, symbols: Sequence[str]) -> Feed:
+    from data.daily_stocks import load_feed
+    from data.feed_file import is_contract_file, load_contract_file
+
     if path.is_file() and is_contract_file(path):
         return load_contract_file(path, symbols)
     return load_feed(path, symbols)

@@ -3,50 +3,59 @@
 An object store takes whole objects, not rows: so what becomes durable is written as one object
 more, and the working copy is a SQLite file of this process. Opening reads the objects back. An
 object is written before what is in it counts, and the same content has the same name: a write that
-is repeated changes nothing.
+is repeated changes nothing. A study's spec is created where there is none, so of two drivers that
+begin a study of one name one does. Where two ran the same study, the trial counts whose object's
+name comes first; for an exact study they differ in their seconds only.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-from pyarrow import fs
 
+from data.cloud_objects import CloudFolder, ObjectError, first_line, parse_address
 from data.errors import InputError
 from data.records import content_hash
 from tuning.study.contract import StudySpec, Trial
 from tuning.study.database import DatabaseError, Sqlite
+from tuning.study.objects import Directory, ObjectFolder
 from tuning.study.store import StudyStore, check_name
 
-_GS = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[^/\x00-\x20?#]+)*/?")
 SPEC, TRIALS, EVENTS = "spec.json", "trials", "events"
+_OBJECT = re.compile(rf"(?P<study>[^/]+)/({SPEC}|(?P<kind>{TRIALS}|{EVENTS})/[^/]+)")
+READERS = 8  # objects that are read at a time; Google's client keeps ten connections
+_AHEAD = 64  # objects that are in memory at a time
 
 
 class BucketStore(StudyStore):
     """A store whose writes stand in the bucket before they stand in the working copy."""
 
-    def __init__(self, files: Any, root: str, database: Sqlite) -> None:
+    def __init__(self, objects: ObjectFolder, database: Sqlite) -> None:
         super().__init__(database)
-        self._files = files
-        self._root = root.rstrip("/")
-        self._read_all()
+        self._objects = objects
+        with _as_database():
+            self._read_all()
 
     def create(self, spec: StudySpec) -> None:
         """See StudyStore."""
         check_name(spec.name)
-        if not self.exists(spec.name):
-            self._write(f"{spec.name}/{SPEC}", msgspec.json.encode(spec))
+        name = f"{spec.name}/{SPEC}"
+        with _as_database():
+            if not self.exists(spec.name) and not self._objects.put_new(
+                name, msgspec.json.encode(spec)
+            ):
+                # Another driver was first: its study is the one of this name.
+                self._take(name, self._objects.get(name))
         super().create(spec)
 
     def save(self, name: str, trials: Sequence[Trial]) -> None:
@@ -65,64 +74,61 @@ class BucketStore(StudyStore):
         super().note(name, kind, detail)
 
     def _write(self, name: str, blob: bytes) -> None:
-        path = f"{self._root}/{name}"
-        try:
-            if isinstance(self._files, fs.LocalFileSystem):
-                self._write_file(path, blob)
-                return
-            with self._files.open_output_stream(path) as stream:
-                stream.write(blob)
-        except (OSError, pa.ArrowException) as error:
-            raise DatabaseError(f"{path}: {_line(error)}") from error
-
-    def _write_file(self, path: str, blob: bytes) -> None:
-        """An object store shows an object whole or not at all; a file must be made to."""
-        self._files.create_dir(path.rpartition("/")[0], recursive=True)
-        aside = Path(f"{path}.part")
-        with aside.open("wb") as file:
-            file.write(blob)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
+        """Where the object is there already, it is the same: its name holds its hash."""
+        with _as_database():
+            self._objects.put_new(name, blob)
 
     def _read_all(self) -> None:
+        found = [each for each in map(_OBJECT.fullmatch, self._objects.names()) if each]
+        # Specs first: trials and events refer to them. One that is missing beside them is an error.
+        specs = [f"{study}/{SPEC}" for study in sorted({each["study"] for each in found})]
+        for name, blob in self._blobs([*specs, *(each[0] for each in found if each["kind"])]):
+            self._take(name, blob)
+
+    def _blobs(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """The objects in the order of ``names``, a few of them read at a time."""
+        with ThreadPoolExecutor(READERS) as pool:
+            for start in range(0, len(names), _AHEAD):
+                some = names[start : start + _AHEAD]
+                yield from zip(some, pool.map(self._objects.get, some), strict=True)
+
+    def _take(self, name: str, blob: bytes) -> None:
+        """Puts what an object holds into the working copy."""
+        study, kind = name.split("/")[:2]
         try:
-            found = self._files.get_file_info(
-                fs.FileSelector(self._root, recursive=True, allow_not_found=True)
-            )
-            names = sorted(
-                info.path for info in found if info.is_file and not info.path.endswith(".part")
-            )
-            # Specs first: trials and events refer to them.
-            for path in sorted(names, key=lambda path: not path.endswith(f"/{SPEC}")):
-                self._take(path, self._blob(path))
-        except (OSError, pa.ArrowException) as error:
-            raise DatabaseError(f"{self._root}: {_line(error)}") from error
+            if kind == SPEC:
+                spec = msgspec.json.decode(blob, type=StudySpec)
+                if spec.name != study:
+                    raise InputError(f"it names {spec.name}")
+                super().create(spec)
+            elif kind == TRIALS:
+                super().save(study, [_unpacked(row) for row in msgspec.msgpack.decode(blob)])
+            else:
+                event = json.loads(blob)
+                super().note(study, event["kind"], event["detail"])
+        except (msgspec.MsgspecError, ValueError, LookupError, TypeError) as error:
+            raise DatabaseError(
+                f"{self._objects.where}/{name} is no object of this study ({first_line(error)})"
+            ) from error
 
-    def _blob(self, path: str) -> bytes:
-        with self._files.open_input_stream(path) as stream:
-            return bytes(stream.read())
 
-    def _take(self, path: str, blob: bytes) -> None:
-        parts = path.removeprefix(f"{self._root}/").split("/")
-        if parts[-1] == SPEC:
-            super().create(msgspec.json.decode(blob, type=StudySpec))
-        elif parts[-2] == TRIALS:
-            super().save(parts[0], [_unpacked(row) for row in msgspec.msgpack.decode(blob)])
-        elif parts[-2] == EVENTS:
-            event = json.loads(blob)
-            super().note(parts[0], event["kind"], event["detail"])
+@contextmanager
+def _as_database() -> Iterator[None]:
+    try:
+        yield
+    except ObjectError as error:
+        raise DatabaseError(str(error)) from error
 
 
 def check_storage(storage: str) -> None:
     """InputError for what can be no storage; nothing is asked over the network."""
     if storage.startswith("gs://"):
-        if not _GS.fullmatch(storage):
+        if parse_address(storage) is None:
             raise InputError(f"--storage {storage}: write gs://BUCKET/PREFIX")
         return
     if "://" in storage and not storage.startswith("file:///"):
         raise InputError(f"--storage {storage}: only a directory, file:// or gs://BUCKET/PREFIX")
-    path = Path(unquote(storage.removeprefix("file://"))).expanduser()
+    path = _path(storage)
     if path.is_file():
         raise InputError(f"--storage {storage} is a file: give a directory")
 
@@ -134,21 +140,30 @@ def open_storage(storage: str, stack: ExitStack) -> BucketStore:
     """
     check_storage(storage)
     try:
-        files, root = (
-            fs.FileSystem.from_uri(storage)
-            if "://" in storage
-            else (fs.LocalFileSystem(), str(Path(storage).expanduser().absolute()))
-        )
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise InputError(f"--storage {storage}: {_line(error)}") from error
-    copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sapphire-studies-")))
-    database = Sqlite(copy / "studies.db")
-    stack.callback(database.close)
-    database.where = storage
-    try:
-        return BucketStore(files, root, database)
-    except DatabaseError as error:
+        objects = _folder(storage, stack)
+        copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sapphire-studies-")))
+        database = Sqlite(copy / "studies.db")
+        stack.callback(database.close)
+        database.where = storage
+        return BucketStore(objects, database)
+    except (ObjectError, DatabaseError) as error:
         raise InputError(f"--storage {storage}: {error}") from error
+
+
+def _folder(storage: str, stack: ExitStack) -> ObjectFolder:
+    address = parse_address(storage)
+    if address is None:
+        return Directory(_path(storage))
+    cloud = CloudFolder(*address)
+    stack.callback(cloud.close)
+    return cloud
+
+
+def _path(storage: str) -> Path:
+    """The directory of a path or a file:// address."""
+    if storage.startswith("file://"):
+        return Path(unquote(storage.removeprefix("file://")))
+    return Path(storage).expanduser().absolute()
 
 
 def _packed(trial: Trial) -> dict[str, Any]:
@@ -166,8 +181,3 @@ def _unpacked(fields: dict[str, Any]) -> Trial:
             "returns": np.frombuffer(fields["returns"], "<f4").astype(np.float32),
         }
     )
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
