@@ -63,7 +63,11 @@ def run_command(
     ] = False,
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="PATH|NAME", help="A file of bars or a table of the lake."),
+        typer.Option(
+            "--data",
+            metavar="PATH|NAME",
+            help="File, gs:// object or table of the lake.",
+        ),
     ] = None,
     retrain_months: Annotated[
         int | None,
@@ -146,7 +150,8 @@ def verify(
 @app.command()
 def backtest(
     data: Annotated[
-        str | None, typer.Option("--data", help="File or table of the lake; the sample if absent.")
+        str | None,
+        typer.Option("--data", help="File, gs:// object or table of the lake; else the sample."),
     ] = None,
     first: Annotated[
         str | None, typer.Option("--from", help="First traded date, YYYY-MM-DD.")

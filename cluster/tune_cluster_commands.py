@@ -169,13 +169,13 @@ def _checked_retune(words: Sequence[str]) -> tuple[str, ...]:
 
 def _about_data(data: str | None, sent: Sequence[str] = ()) -> None:
     """A line on stderr where the data are a path: what is here is not there."""
-    if data is None or data in sent:
+    if data is None or data in sent or data.startswith("gs://"):
         return
     if Path(data).expanduser().exists() or "/" in data or "." in data:
         print(
             f"--data {data} is read on the cluster: it must be a table of the lake there, a file"
-            " of the image, or one that 'tune submit' sends with --send and that is named without"
-            " its folder",
+            " of the image or of a bucket (gs://BUCKET/OBJECT), or one that 'tune submit' sends"
+            " with --send and that is named without its folder",
             file=sys.stderr,
         )
 

@@ -54,7 +54,8 @@ def run_command(
     ] = 0,
     seed: Annotated[int, typer.Option("--seed", help="Of searcher, fits and bootstrap.")] = 0,
     data: Annotated[
-        str | None, typer.Option("--data", help="File or table of the lake; the sample if absent.")
+        str | None,
+        typer.Option("--data", help="File, gs:// object or table of the lake; else the sample."),
     ] = None,
     symbols: Annotated[
         str | None, typer.Option("--symbols", help="Comma-separated; all of the data when absent.")

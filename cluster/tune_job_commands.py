@@ -34,7 +34,8 @@ def retune_command(
     ] = "",
     trials: Annotated[int, typer.Option("--trials", help="Of each study.")] = 200,
     data: Annotated[
-        str | None, typer.Option("--data", help="File or table of the lake; the sample if absent.")
+        str | None,
+        typer.Option("--data", help="File, gs:// object or table of the lake; else the sample."),
     ] = None,
     symbols: Annotated[
         str | None, typer.Option("--symbols", help="Comma-separated; all of the data when absent.")

@@ -94,5 +94,10 @@ def _open_file(path: Path, symbols: Sequence[str]) -> Feed:
     return load_feed(path, symbols)
 
 
+def names_a_file(source: str) -> bool:
+    """Whether a source of ``open_feed`` is a file, here or in a bucket, and no table."""
+    return source.startswith("gs://") or Path(source).expanduser().exists()
+
+
 def _looks_like_a_path(source: str) -> bool:
     return "/" in source or source.lower().endswith((".csv", ".gz", ".parquet", ".arrow"))

@@ -166,6 +166,7 @@ def test_an_unfinished_study_cannot_promote(
         ({"latency_bars": 2}, "costs or a latency of its own"),
         ({"limits": {"min_agents": 1}}, "other limits than those in force"),
         ({"data": __file__}, "does not say what sessions it is for"),
+        ({"data": "gs://bucket/bars.parquet"}, "does not say what sessions it is for"),
     ],
 )
 def test_other_terms_than_the_houses_cannot_promote(

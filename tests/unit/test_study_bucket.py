@@ -16,6 +16,7 @@ from cluster.cli import main
 from data.errors import InputError
 from tests.gcs_server import Storage, serving
 from tests.study_support import content, toy_spec
+from tuning.study.api import agreed
 from tuning.study.bucket import BucketStore, open_storage
 from tuning.study.contract import COMPLETE, Trial
 from tuning.study.database import DatabaseError, Sqlite
@@ -60,6 +61,15 @@ def test_of_two_drivers_that_begin_a_study_one_does(opened: Open) -> None:
             other.create(toy_spec(seed=seed))
     assert other.spec("toy") == one.spec("toy") == toy_spec()
     assert opened().spec("toy") == toy_spec()
+
+
+def test_a_driver_that_comes_second_goes_on_with_the_study_where_told_to(opened: Open) -> None:
+    one, other = opened(), opened()
+    one.create(toy_spec())
+    assert agreed(other, toy_spec()) == toy_spec()
+    third = opened()
+    with pytest.raises(InputError, match=r"is another one \(seed differ\)"):
+        agreed(third, toy_spec(seed=4))
 
 
 def test_creators_that_meet_at_the_bucket(cloud: Storage) -> None:

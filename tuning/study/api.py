@@ -43,7 +43,7 @@ from tuning.study.report_json import verdict
 from tuning.study.runner import RAY, Place, check_plan, run_study
 from tuning.study.searchers import best_of
 from tuning.study.spec import CUSTOM, make_spec, with_data
-from tuning.study.store import StudyStore
+from tuning.study.store import NameTaken, StudyStore
 from tuning.study.view import LockedView, StudyView
 
 if TYPE_CHECKING:
@@ -222,8 +222,10 @@ def agreed(store: StudyStore, spec: StudySpec) -> StudySpec:
     InputError when the name is taken by a study of another spec, or its code was another.
     """
     if not store.exists(spec.name):
-        store.create(spec)
-        return spec
+        # Another driver may begin it between the look and the write.
+        with contextlib.suppress(NameTaken):
+            store.create(spec)
+            return spec
     stored = store.spec(spec.name)
     check_data(stored, spec)
     odd = differing(stored, spec)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,7 +16,7 @@ import numpy as np
 
 from actors.limits import load_limits
 from data.errors import InputError
-from data.feed import Feed
+from data.feed import Feed, names_a_file
 from data.records import content_hash
 from tuning.champion_register import Candidate, Provenance
 from tuning.champion_stack import Scope
@@ -97,7 +96,7 @@ def check_terms(spec: StudySpec, session_id: str) -> None:
         raise InputError(
             f"study {spec.name} was judged by other limits than those in force: search anew"
         )
-    if asked.data is not None and not session_id and Path(asked.data).expanduser().exists():
+    if asked.data is not None and not session_id and names_a_file(asked.data):
         raise InputError(
             f"study {spec.name} searched a file, which does not say what sessions it is for: import"
             " it ('sapphire data import', with --group) or promote for one session (--session)"

@@ -26,6 +26,10 @@ _TRIAL = (
 RESUMED, FINISHED, STOPPED, EVIDENCE = "resumed", "finished", "stopped", "evidence"
 
 
+class NameTaken(InputError):
+    """There is a study of this name."""
+
+
 @dataclass(frozen=True)
 class Event:
     """One thing that happened to a study."""
@@ -63,7 +67,7 @@ class StudyStore:
         self._clock_ns = clock_ns
 
     def create(self, spec: StudySpec) -> None:
-        """Records a new study; InputError when its name is taken."""
+        """Records a new study; NameTaken when there is one of its name."""
         check_name(spec.name)
         blob = msgspec.json.encode(spec).decode()
         try:
@@ -72,7 +76,7 @@ class StudyStore:
                 (spec.name, blob, self._clock_ns()),
             )
         except Taken:
-            raise InputError(
+            raise NameTaken(
                 f"a study is called {spec.name!r} already ({self.database.where}):"
                 f" 'sapphire tune resume {spec.name}' goes on with it, another name starts anew"
             ) from None
