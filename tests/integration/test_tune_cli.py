@@ -18,11 +18,6 @@ pytestmark = pytest.mark.integration
 STUDY = ("--target", "ema_cross", "--trials", "40", "--executor", "here", "--searcher", "random")
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("tune")
-
-
 def _tune(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
     return subprocess.run(
@@ -41,13 +36,23 @@ def _json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
-def test_a_study_from_its_first_trial_to_its_report(home: Path) -> None:
-    found = _json(_tune(home, "run", "one", *STUDY, "--json"))
-    assert found["trials"]["complete"] == 40
-    assert found["finished"]
-    assert found["sentence"].startswith(("Do not believe it", "Not proven", "It may be believed"))
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tune")
+
+
+@pytest.fixture(scope="module")
+def one(home: Path) -> dict[str, Any]:
+    """What the run of a first study printed."""
+    return _json(_tune(home, "run", "one", *STUDY, "--json"))
+
+
+def test_a_study_from_its_first_trial_to_its_report(home: Path, one: dict[str, Any]) -> None:
+    assert one["trials"]["complete"] == 40
+    assert one["finished"]
+    assert one["sentence"].startswith(("Do not believe it", "Not proven", "It may be believed"))
     page = home / "studies" / "one" / "report.html"
-    assert f"<h1>{found['sentence']}</h1>" in html.unescape(page.read_text())
+    assert f"<h1>{one['sentence']}</h1>" in html.unescape(page.read_text())
 
     again = _tune(home, "run", "one", *STUDY)
     assert again.returncode == 2
@@ -55,13 +60,13 @@ def test_a_study_from_its_first_trial_to_its_report(home: Path) -> None:
     assert "sapphire tune resume one" in again.stderr
 
     shown = _json(_tune(home, "show", "one", "--no-report", "--json"))
-    assert shown["winner"] == found["winner"]
+    assert shown["winner"] == one["winner"]
 
     resumed = _json(_tune(home, "resume", "one", "--no-report", "--executor", "here", "--json"))
-    assert resumed["winner"] == found["winner"]
+    assert resumed["winner"] == one["winner"]
 
     other = _json(_tune(home, "run", "two", *STUDY, "--seed", "1", "--no-report", "--json"))
-    assert other["winner"] != found["winner"]
+    assert other["winner"] != one["winner"]
     listed = _json(_tune(home, "list", "--json"))
     assert [(s["study"], s["complete"]) for s in listed["studies"]] == [("one", 40), ("two", 40)]
     both = _json(_tune(home, "compare", "one", "two", "--json"))
@@ -71,21 +76,16 @@ def test_a_study_from_its_first_trial_to_its_report(home: Path) -> None:
     assert re.search(r"^ +one +two *$", table, re.MULTILINE)
 
 
-def test_what_belongs_to_a_session_cannot_be_promoted(home: Path) -> None:
-    assert _tune(home, "run", "mine", *STUDY, "--no-report").returncode == 0
-    refused = _tune(home, "promote", "mine")
+def test_what_belongs_to_a_session_cannot_be_promoted(home: Path, one: dict[str, Any]) -> None:
+    assert one["finished"]
+    refused = _tune(home, "promote", "one")
     assert refused.returncode == 2
     assert "belongs to a session and is no agent's model" in refused.stderr
 
 
-def test_run_goes_on_with_a_study_where_it_is_told_to(home: Path) -> None:
-    first = _json(
-        _tune(home, "run", "cloud", *STUDY, "--resume-if-exists", "--no-report", "--json")
-    )
-    again = _json(
-        _tune(home, "run", "cloud", *STUDY, "--resume-if-exists", "--no-report", "--json")
-    )
-    assert first["winner"] == again["winner"]
-    other = _tune(home, "run", "cloud", *STUDY, "--seed", "9", "--resume-if-exists")
+def test_run_goes_on_with_a_study_where_it_is_told_to(home: Path, one: dict[str, Any]) -> None:
+    again = _json(_tune(home, "run", "one", *STUDY, "--resume-if-exists", "--no-report", "--json"))
+    assert again["winner"] == one["winner"]
+    other = _tune(home, "run", "one", *STUDY, "--seed", "9", "--resume-if-exists")
     assert other.returncode == 2
     assert "is another one (seed differ" in other.stderr
