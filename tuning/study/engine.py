@@ -56,6 +56,26 @@ def rungs(folds: int, eta: int) -> list[int]:
     return [*marks, folds]
 
 
+def eta_of(spec: StudySpec) -> int | None:
+    """One of so many goes on at a rung; None without rungs. InputError for options of an exact
+    scheduler that contradict each other."""
+    known_options = {"searcher", "eta"} if spec.scheduler == "halving" else {"searcher"}
+    odd = sorted(set(spec.options) - known_options)
+    if odd:
+        raise InputError(f"scheduler {spec.scheduler} knows no option {', '.join(odd)}")
+    if spec.scheduler == "none":
+        return None
+    if spec.scheduler != "halving":
+        known = ", ".join(EXACT)
+        raise InputError(f"no scheduler is called {spec.scheduler!r}: choose {known}")
+    if len(spec.objectives) != 1:
+        raise InputError("halving ranks by one objective: give one, or no scheduler")
+    eta = spec.options.get("eta", 3)
+    if not isinstance(eta, int) or not 2 <= eta <= 10:
+        raise InputError(f"halving: eta must be a whole number from 2 to 10, not {eta!r}")
+    return eta
+
+
 class Engine:
     """One study. ``history`` are the stored trials of an earlier run; ``save`` makes trials durable
     before they count.
@@ -97,21 +117,8 @@ class Engine:
         self._advance()
 
     def _plan(self) -> list[int]:
-        known_options = {"searcher", "eta"} if self.spec.scheduler == "halving" else {"searcher"}
-        odd = sorted(set(self.spec.options) - known_options)
-        if odd:
-            raise InputError(f"scheduler {self.spec.scheduler} knows no option {', '.join(odd)}")
-        if self.spec.scheduler == "none":
-            return [self._folds]
-        if self.spec.scheduler != "halving":
-            known = ", ".join(EXACT)
-            raise InputError(f"no scheduler is called {self.spec.scheduler!r}: choose {known}")
-        if len(self.spec.objectives) != 1:
-            raise InputError("halving ranks by one objective: give one, or no scheduler")
-        eta = self.spec.options.get("eta", 3)
-        if not isinstance(eta, int) or not 2 <= eta <= 10:
-            raise InputError(f"halving: eta must be a whole number from 2 to 10, not {eta!r}")
-        return rungs(self._folds, eta)
+        eta = eta_of(self.spec)
+        return [self._folds] if eta is None else rungs(self._folds, eta)
 
     # -- what an executor calls ---------------------------------------------------------------
 
