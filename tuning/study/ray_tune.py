@@ -43,6 +43,7 @@ from tuning.study.ray_pulse import Pulse
 PUT_S = 60.0
 TAKE_S = 60.0
 RETRIES = 5  # of a Tune trial whose worker died, whatever the cause; then the run ends
+DEATH = "a worker died: what it was evaluating is evaluated again"
 ENDED_EARLY = "Ray Tune ended before the study did: see the workers' logs"
 
 
@@ -128,6 +129,14 @@ def deaths_by_memory() -> Iterator[None]:
         tune_controller.RayActorManager = own
 
 
+def shortened(record: logging.LogRecord) -> bool:
+    """A death in one line: Tune gives a page. What an evaluator raised stays as it is."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, RayActorError) and not error.actor_init_failed:
+        record.msg, record.args, record.exc_info = DEATH, (), None
+    return True
+
+
 def run_tuner(
     worker: Any,
     *,
@@ -142,6 +151,7 @@ def run_tuner(
     ``broken`` gives what broke in the driver's own hooks: it is raised here. ClusterLost for all
     that is Ray's.
     """
+    logging.getLogger(tune_controller.__name__).addFilter(shortened)
     # It looks for the result files of every trial at the end, and misses each of them aloud.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     folder = Path(tempfile.mkdtemp(prefix="sapphire-tune-"))
