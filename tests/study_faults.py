@@ -13,6 +13,7 @@ import ray
 from actors.space import Config
 from tests.study_support import ToyEvaluator
 from tuning.study.contract import Failure, FoldResult
+from tuning.study.failures import WORKER_DIED
 
 
 class LoggedEvaluator(ToyEvaluator):
@@ -52,13 +53,38 @@ class KilledOnce(LoggedEvaluator):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class DiesAlways(LoggedEvaluator):
-    """From the third generation on no worker survives an item."""
+class Deadly(LoggedEvaluator):
+    """No worker survives a configuration with ``x`` in [low, high)."""
+
+    def __init__(self, folder: Path, low: float = 0.0, high: float = 1.1) -> None:
+        super().__init__(folder)
+        self.low, self.high = low, high
 
     def begin(self, configs: Sequence[Config]) -> None:
         super().begin(configs)
-        if len((self.folder / "begun").read_text().splitlines()) > 16:
-            os._exit(1)
+        if any(self.low <= float(config["x"]) < self.high for config in configs):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Stillborn(LoggedEvaluator):
+    """No worker lives to see its first item."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Refuses(ToyEvaluator):
+    """What becomes of a study whose workers die of ``x`` in [low, high): those fail."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def _one(self, config: Config, folds: Sequence[int]) -> list[FoldResult] | Failure:
+        if self.low <= float(config["x"]) < self.high:
+            return Failure(WORKER_DIED)
+        return super()._one(config, folds)
 
 
 class Raises(LoggedEvaluator):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import psutil
 import pytest
 
 from cluster.processes import wait_until
-from tests.study_faults import DiesAlways, KilledOnce, LoggedEvaluator, Raises
+from tests.study_faults import Deadly, KilledOnce, LoggedEvaluator, Raises, Refuses, Stillborn
 from tests.study_support import ToyEvaluator, content, toy_spec
-from tuning.study.contract import Evaluator, StudySpec, Trial
+from tuning.study.asynchronous import AsyncStudy
+from tuning.study.contract import FAILED, Evaluator, StudySpec, Trial
 from tuning.study.engine import Engine
 from tuning.study.executors import run_here
-from tuning.study.failures import ClusterLost
+from tuning.study.failures import WORKER_DIED, ClusterLost
 from tuning.study.ray_environment import prepare
 from tuning.study.searchers import make_searcher
 
@@ -43,16 +45,18 @@ def _engine(spec: StudySpec, evaluator: Evaluator, durable: list[Trial]) -> Engi
     return Engine(spec, evaluator, searcher, durable.extend, list(durable), 2)
 
 
-def _here(spec: StudySpec, history: Sequence[Trial] = ()) -> list[Trial]:
-    durable, evaluator = list(history), ToyEvaluator()
+def _here(
+    spec: StudySpec, history: Sequence[Trial] = (), evaluator: Evaluator | None = None
+) -> list[Trial]:
+    durable, evaluator = list(history), evaluator or ToyEvaluator()
     run_here(_engine(spec, evaluator, durable), evaluator, lambda _: None)
     return durable
 
 
-def _on_ray(spec: StudySpec, evaluator: Evaluator, durable: list[Trial]) -> None:
+def _on_ray(spec: StudySpec, evaluator: Evaluator, durable: list[Trial], workers: int = 2) -> None:
     from tuning.study.ray_executor import run_on_ray
 
-    run_on_ray(_engine(spec, evaluator, durable), evaluator, lambda _: None, 2)
+    run_on_ray(_engine(spec, evaluator, durable), evaluator, lambda _: None, workers)
 
 
 @pytest.mark.parametrize(
@@ -76,16 +80,75 @@ def test_a_worker_killed_in_mid_item_costs_only_its_item(tmp_path: Path) -> None
     assert len(set(begun)) == 24
 
 
-def test_workers_that_always_die_end_the_run_and_the_study_goes_on_from_there(
+def test_a_configuration_that_no_worker_survives_has_failed_and_the_study_goes_on(
     tmp_path: Path,
 ) -> None:
-    spec = toy_spec(trials=32, generation=8)
+    spec = toy_spec("tpe", "halving", trials=16, generation=8)
+    (deadly,) = [trial for trial in _here(spec) if trial.number == 3]
+    x = float(deadly.config["x"])
+    durable: list[Trial] = []
+    _on_ray(spec, Deadly(tmp_path, x, x + 1e-12), durable)
+    assert content(durable) == content(_here(spec, (), Refuses(x, x + 1e-12)))
+    (lost,) = [trial for trial in durable if trial.error == WORKER_DIED]
+    assert (lost.number, lost.status, lost.values) == (3, FAILED, ())
+    # It, or the item that it was in, killed a worker in company and two alone; nobody else did.
+    begun = Counter((tmp_path / "begun").read_text().splitlines())
+    assert begun[str(sorted(deadly.config.items()))] in (3, 4)
+
+
+def test_a_study_that_no_worker_survives_ends_with_all_its_trials_failed(tmp_path: Path) -> None:
+    durable: list[Trial] = []
+    _on_ray(toy_spec(trials=2), Deadly(tmp_path), durable)
+    assert sorted((trial.number, trial.status, trial.error) for trial in durable) == [
+        (0, FAILED, WORKER_DIED),
+        (1, FAILED, WORKER_DIED),
+    ]
+
+
+def test_workers_that_die_before_they_begin_end_the_run_and_no_trial_has_failed(
+    tmp_path: Path,
+) -> None:
+    from tuning.study.ray_tune import RETRIES
+
+    spec = toy_spec(trials=1)
     durable: list[Trial] = []
     with pytest.raises(ClusterLost, match=r"lost \d+ times") as caught:
-        _on_ray(spec, DiesAlways(tmp_path), durable)
+        _on_ray(spec, Stillborn(tmp_path), durable, 1)
     assert "\n" not in str(caught.value)
-    assert len(durable) >= 16  # what was durable stays
-    assert content(_here(spec, durable)) == content(_here(spec))
+    assert durable == []
+    assert len(list(tmp_path.glob("pid-*"))) == RETRIES + 1
+
+
+def test_deaths_count_on_nodes_that_live_until_there_is_an_answer() -> None:
+    import ray
+
+    from tuning.study.ray_tune import begin, beside_driver
+
+    desk = beside_driver()
+    died = ray.remote(begin)
+    ray.get(desk.begin.remote("item", "f" * 56))  # on a node that is gone
+    counts = [ray.get(died.remote(desk, "item")) for _ in range(3)]
+    assert counts == [0, 1, 2]
+    assert ray.get(died.remote(desk, "another")) == 0
+    ray.get(desk.put.remote("item", b""))
+    assert ray.get(died.remote(desk, "item")) == 0
+
+
+def test_as_trials_come_one_that_no_worker_survives_has_failed_too(tmp_path: Path) -> None:
+    from tuning.study.ray_async import DEATHS, run_async
+
+    spec = toy_spec("random", "pbt_async", trials=12, generation=4, exact=False)
+    searcher = make_searcher(spec, ToyEvaluator().space)
+    (deadly,) = searcher.suggest(2, 1, [])
+    x = float(deadly["x"])
+    evaluator, durable = Deadly(tmp_path, x, x + 1e-12), list[Trial]()
+    study = AsyncStudy(spec, evaluator, searcher, durable.extend)
+    run_async(study, evaluator, lambda _: None, 2)
+    assert sorted(trial.number for trial in durable) == list(range(12))
+    (lost,) = [trial for trial in durable if trial.error == WORKER_DIED]
+    assert (lost.number, lost.status, lost.config) == (2, FAILED, deadly)
+    begun = Counter((tmp_path / "begun").read_text().splitlines())
+    assert begun[str(sorted(deadly.items()))] == DEATHS
 
 
 class _Full(Exception):

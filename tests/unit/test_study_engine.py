@@ -11,6 +11,7 @@ from tuning.study.contract import COMPLETE, FAILED, PRUNED, StudySpec, Trial
 from tuning.study.engine import Engine, rungs
 from tuning.study.executors import run_here, timed
 from tuning.study.searchers import best_of, make_searcher, pareto_front
+from tuning.study.spec import make_spec
 
 
 def _engine(spec: StudySpec, evaluator: ToyEvaluator, saved: list[Trial], **kw: object) -> Engine:
@@ -158,3 +159,13 @@ def test_searchers_learn() -> None:
         first = [t.values[0] for t in trials if t.generation == 0 and t.status == COMPLETE]
         last = [t.values[0] for t in trials if t.generation == 7 and t.status == COMPLETE]
         assert sum(last) / len(last) > sum(first) / len(first) + 1.0, searcher
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"eta": 1}, "eta must be"), ({"points": 5}, "knows no option points")]
+)
+def test_contradictory_options_are_refused_before_there_is_data(
+    options: dict[str, int], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        make_spec("a", "strategy_optimization", scheduler="halving", options=options)

@@ -30,12 +30,12 @@ def entrypoint(text: str) -> list[str]:
 
 def test_a_manifest_passes_the_options_of_run_on(app: typer.Typer) -> None:
     words = ["manifest", "ema-1", "--bucket", "b-1", "--workers", "3"]
-    words += ["--target", "ema_cross", "--trials", "500", "--option", "eta=3"]
+    words += ["--target", "ema_cross", "--scheduler", "halving", "--option", "eta=3"]
     result = RUN.invoke(app, words)
     assert result.exit_code == 0, result.output
     assert entrypoint(result.stdout) == [
         *("sapphire", "tune", "run", "ema-1", "--resume-if-exists", "--address", "auto"),
-        *("--target", "ema_cross", "--trials", "500", "--option", "eta=3"),
+        *("--target", "ema_cross", "--scheduler", "halving", "--option", "eta=3"),
         *("--storage", "gs://b-1/studies"),
     ]
     group = yaml.safe_load(result.stdout)["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]

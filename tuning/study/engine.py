@@ -8,6 +8,10 @@ to the searcher in trial order: so a study is a function of its spec and its dat
 With successive halving (Jamieson and Talwalkar 2016) the trials of a generation climb rungs of
 more and more folds together; at each rung the best 1/eta go on. The decision is taken when the
 whole rung is known, which is what makes it repeatable.
+
+A configuration may end the process that evaluates it. An item that is ``lost`` is cut into single
+configurations; one that is lost again is evaluated alone, after all others of its generation or
+rung, so that no neighbour's hunger for memory counts against it; lost there, it has failed.
 """
 
 from __future__ import annotations
@@ -15,12 +19,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.space import Config
 from data.errors import InputError
 from tuning.study.asynchronous import ASYNCHRONOUS
 from tuning.study.contract import Evaluator, Failure, FoldResult, StudySpec, Trial
+from tuning.study.failures import WORKER_DIED
 from tuning.study.searchers import Searcher
 from tuning.study.trials import Begun, Scorer
 
@@ -40,6 +45,7 @@ class WorkItem:
     trials: tuple[int, ...]
     configs: tuple[Config, ...]
     folds: tuple[int, ...]
+    alone: bool = False  # one configuration, while no other item is evaluated
 
 
 Answer = Sequence[Sequence[FoldResult] | Failure]
@@ -54,6 +60,26 @@ def rungs(folds: int, eta: int) -> list[int]:
         marks.append(reach)
         reach *= eta
     return [*marks, folds]
+
+
+def eta_of(spec: StudySpec) -> int | None:
+    """One of so many goes on at a rung; None without rungs. InputError for options of an exact
+    scheduler that contradict each other."""
+    known_options = {"searcher", "eta"} if spec.scheduler == "halving" else {"searcher"}
+    odd = sorted(set(spec.options) - known_options)
+    if odd:
+        raise InputError(f"scheduler {spec.scheduler} knows no option {', '.join(odd)}")
+    if spec.scheduler == "none":
+        return None
+    if spec.scheduler != "halving":
+        known = ", ".join(EXACT)
+        raise InputError(f"no scheduler is called {spec.scheduler!r}: choose {known}")
+    if len(spec.objectives) != 1:
+        raise InputError("halving ranks by one objective: give one, or no scheduler")
+    eta = spec.options.get("eta", 3)
+    if not isinstance(eta, int) or not 2 <= eta <= 10:
+        raise InputError(f"halving: eta must be a whole number from 2 to 10, not {eta!r}")
+    return eta
 
 
 class Engine:
@@ -91,45 +117,33 @@ class Engine:
         self._broken: set[int] = set()  # failed in this generation
         self._rung = 0
         self._queue: deque[WorkItem] = deque()
+        self._suspects: deque[WorkItem] = deque()  # to be evaluated alone
         self._flying: dict[int, WorkItem] = {}
         self._items = 0
         self._cost = 0.0  # seconds a configuration and fold, as last seen
         self._advance()
 
     def _plan(self) -> list[int]:
-        known_options = {"searcher", "eta"} if self.spec.scheduler == "halving" else {"searcher"}
-        odd = sorted(set(self.spec.options) - known_options)
-        if odd:
-            raise InputError(f"scheduler {self.spec.scheduler} knows no option {', '.join(odd)}")
-        if self.spec.scheduler == "none":
-            return [self._folds]
-        if self.spec.scheduler != "halving":
-            known = ", ".join(EXACT)
-            raise InputError(f"no scheduler is called {self.spec.scheduler!r}: choose {known}")
-        if len(self.spec.objectives) != 1:
-            raise InputError("halving ranks by one objective: give one, or no scheduler")
-        eta = self.spec.options.get("eta", 3)
-        if not isinstance(eta, int) or not 2 <= eta <= 10:
-            raise InputError(f"halving: eta must be a whole number from 2 to 10, not {eta!r}")
-        return rungs(self._folds, eta)
+        eta = eta_of(self.spec)
+        return [self._folds] if eta is None else rungs(self._folds, eta)
 
     # -- what an executor calls ---------------------------------------------------------------
 
     @property
     def finished(self) -> bool:
         """Whether every trial is known and durable."""
-        return len(self.trials) >= self.total and not self._flying and not self._queue
+        return len(self.trials) >= self.total and not self._pending
 
     @property
     def has_work(self) -> bool:
         """Whether ``next`` would give an item."""
-        return bool(self._queue)
+        return bool(self._queue or (self._suspects and not self._flying))
 
     def next(self) -> WorkItem | None:
         """Work that can start now; None while results are awaited, and at the end."""
-        if not self._queue:
+        if not self.has_work:
             return None
-        item = self._queue.popleft()
+        item = (self._queue or self._suspects).popleft()
         self._flying[item.number] = item
         return item
 
@@ -141,6 +155,9 @@ class Engine:
             raise ValueError(f"{len(answer)} answers for {len(item.trials)} configurations")
         each = seconds / len(item.trials)
         self._cost = each / len(item.folds)
+        self._take(item, answer, each)
+
+    def _take(self, item: WorkItem, answer: Answer, each: float) -> None:
         ended = []
         for number, results in zip(item.trials, answer, strict=True):
             self._seconds[number] = self._seconds.get(number, 0.0) + each
@@ -155,9 +172,25 @@ class Engine:
         self._advance()
 
     def give_back(self, item: WorkItem) -> None:
-        """An item whose worker was lost: it is evaluated anew."""
+        """An item whose worker was lost through no fault of its own: it is evaluated anew."""
         if self._flying.pop(item.number, None) is not None:
             self._queue.appendleft(item)
+
+    def lost(self, item: WorkItem) -> None:
+        """An item that its workers did not survive: its configurations are evaluated one by one,
+        then alone; one that was alone has failed."""
+        if self._flying.pop(item.number, None) is None:
+            return
+        if item.alone:
+            self._take(item, [Failure(WORKER_DIED)], 0.0)
+        elif len(item.trials) == 1:
+            self._suspects.append(replace(item, number=self._number(), alone=True))
+        else:
+            parts = zip(item.trials, item.configs, strict=True)
+            self._queue.extend(
+                WorkItem(self._number(), (number,), (config,), item.folds)
+                for number, config in parts
+            )
 
     def history(self) -> list[Trial]:
         """All known trials in their order."""
@@ -165,9 +198,13 @@ class Engine:
 
     # -- generations --------------------------------------------------------------------------
 
+    @property
+    def _pending(self) -> bool:
+        return bool(self._queue or self._suspects or self._flying)
+
     def _advance(self) -> None:
         """Goes on as far as it can without another result."""
-        while not self._queue and not self._flying:
+        while not self._pending:
             if self._alive:
                 self._climb()
             elif self._first + len(self._configs) < self.total:
@@ -219,7 +256,15 @@ class Engine:
         if alive:
             self._rung += 1
             low = self._rungs[self._rung - 1] if self._rung else 0
-            self._fill(alive, tuple(range(low, self._rungs[self._rung])))
+            self._broken.update(number for number in alive if self._died_after(number, low))
+            healthy = [number for number in alive if number not in self._broken]
+            self._fill(healthy, tuple(range(low, self._rungs[self._rung])))
+
+    def _died_after(self, number: int, folds: int) -> bool:
+        """Whether it is on record that no worker survived what follows these folds: a resumed study
+        does not try it again."""
+        stored = self.trials.get(number)
+        return stored is not None and stored.error == WORKER_DIED and len(stored.folds) == folds
 
     def _fill(self, numbers: Sequence[int], folds: tuple[int, ...]) -> None:
         """Cuts the work into items: large enough to be worth a trip, small enough for everybody."""
@@ -231,8 +276,11 @@ class Engine:
         for first in range(0, len(numbers), size):
             part = tuple(numbers[first : first + size])
             configs = tuple(self._configs[number - self._first] for number in part)
-            self._queue.append(WorkItem(self._items, part, configs, folds))
-            self._items += 1
+            self._queue.append(WorkItem(self._number(), part, configs, folds))
+
+    def _number(self) -> int:
+        self._items += 1
+        return self._items
 
     # -- ends of trials -----------------------------------------------------------------------
 

@@ -18,7 +18,10 @@ _state: list[Evaluator] = []  # of a pool's worker process
 
 
 def run_here(engine: Engine, evaluator: Evaluator, watch: Watch) -> None:
-    """Evaluates everything in this process, item by item."""
+    """Evaluates everything in this process, item by item.
+
+    A configuration that ends its process ends this one, and a resumed study meets it again.
+    """
     evaluator.prepare()
     while not engine.finished:
         item = engine.next()
@@ -37,7 +40,10 @@ def timed(evaluator: Evaluator, item: WorkItem) -> tuple[list[list[FoldResult] |
 
 
 def run_in_pool(engine: Engine, evaluator: Evaluator, watch: Watch, workers: int) -> None:
-    """Evaluates in worker processes on this machine: what Ray Tune is measured against."""
+    """Evaluates in worker processes on this machine: what Ray Tune is measured against.
+
+    BrokenProcessPool when one of them dies.
+    """
     with ProcessPoolExecutor(
         workers, get_context("spawn"), initializer=_start, initargs=(cloudpickle.dumps(evaluator),)
     ) as pool:

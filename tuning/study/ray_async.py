@@ -10,6 +10,9 @@ pbt_async  A member of the population goes from fold to fold. After each it may 
            takes over the configuration of one of the best, mutated, as a trial of its own. The new
            configuration is evaluated in all folds from the first on: a backtest has no weights
            that could be inherited, and results of several configurations are nobody's.
+
+A configuration of which DEATHS workers died has failed; see ``ray_tune`` for what counts as a
+death. It is never evaluated alone: the others do not wait in this form.
 """
 
 from __future__ import annotations
@@ -29,17 +32,19 @@ from tuning.study.asynchronous import ASHA, WORST, AsyncStudy, next_folds, rank
 from tuning.study.contract import Evaluator, Failure, FoldResult, StudySpec
 from tuning.study.engine import WorkItem
 from tuning.study.executors import Watch, timed
-from tuning.study.failures import ClusterLost
+from tuning.study.failures import WORKER_DIED, ClusterLost, Streak
 from tuning.study.ray_tune import (
     ENDED_EARLY,
     PUT_S,
     RETRIES,
     TAKE_S,
+    begin,
     beside_driver,
     run_tuner,
 )
 from tuning.study.trials import Begun, Scorer
 
+DEATHS = 3
 VALUE = "value"  # what schedulers rank by, more is better
 STEP = "training_iteration"
 
@@ -80,8 +85,11 @@ class _Worker(tune.Trainable):
         number, count = self._begun.number, len(self._evaluator.folds)
         folds = next_folds(tuple(self._known), self.iteration, count)
         item = WorkItem(number, (number,), (self._begun.config,), folds)
-        (results,), seconds = timed(self._evaluator, item)
         key = f"{number}/{self.iteration}"
+        results: list[FoldResult] | Failure = Failure(WORKER_DIED)
+        seconds = 0.0
+        if begin(self._desk, key) < DEATHS:
+            (results,), seconds = timed(self._evaluator, item)
         blob = pickle.dumps((number, results, seconds))
         ray.get(self._desk.put.remote(key, blob), timeout=PUT_S)
         if isinstance(results, Failure):
@@ -108,6 +116,7 @@ class _Hooks(Callback):
         self.error: BaseException | None = None
         self._desk = desk
         self._watch = watch
+        self._streak = Streak(study.spec.generation)
         self._at: dict[str, int] = {}  # number that each Tune trial is at
 
     def on_trial_result(
@@ -141,6 +150,7 @@ class _Hooks(Callback):
             blob = ray.get(self._desk.take.remote(key), timeout=TAKE_S)
             number, results, seconds = pickle.loads(blob)  # noqa: S301 - of this study's worker
             self.study.take(number, results, seconds)
+            self._streak.note(died=results == Failure(WORKER_DIED))
             now: Begun | None = pickle.loads(trial.config["work"])  # noqa: S301 - made below
             # Stopped, or replaced by another's mutated configuration.
             if result.get("done") or now is None or now.number != number:

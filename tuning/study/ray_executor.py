@@ -4,6 +4,10 @@ Tune schedules, places and retries; what is evaluated next is the engine's to sa
 Searcher interface. The evaluator goes into the object store once. Results travel through a
 desk beside the driver, because Tune keeps every result that it sees in memory and on
 disk, and returns are long.
+
+What becomes of an item whose worker dies: see ``ray_tune`` for what counts as a death. After the
+first the engine gets the item back, to cut it up or to have it evaluated alone; alone a
+configuration may see ALONE workers die, and has failed then.
 """
 
 from __future__ import annotations
@@ -25,17 +29,20 @@ from ray.tune.search import Searcher
 from tuning.study.contract import Evaluator
 from tuning.study.engine import Engine, WorkItem
 from tuning.study.executors import Watch, timed
-from tuning.study.failures import ClusterLost
+from tuning.study.failures import ClusterLost, Streak
 from tuning.study.ray_pulse import leave_unless, listens
 from tuning.study.ray_tune import (
     ENDED_EARLY,
     PUT_S,
     RETRIES,
     TAKE_S,
+    begin,
     beside_driver,
     run_tuner,
 )
 
+ALONE = 2  # deaths of a configuration that is evaluated alone
+LOST = "lost"  # instead of an answer: too many workers died of it
 IDLE_S = 20.0  # a worker without work looks again
 NAMESPACE = "sapphire-tune"
 # One thread for each trial; every library that could take more is told so before it starts.
@@ -85,12 +92,21 @@ class _Worker(tune.Trainable):
         if self._item is None:
             ray.get(self._desk.wait.remote(self._turn, IDLE_S), timeout=IDLE_S + PUT_S)
         else:
-            try:
-                answer = pickle.dumps(timed(self._evaluator, self._item))
-            except Exception as broken:  # noqa: BLE001 - the driver raises it, as run_here would
-                answer = pickle.dumps(broken)
-            ray.get(self._desk.put.remote(str(self._item.number), answer), timeout=PUT_S)
+            key = str(self._item.number)
+            died = begin(self._desk, key)
+            answer = self._answer(self._item) if died < _lives(self._item) else LOST
+            ray.get(self._desk.put.remote(key, pickle.dumps(answer)), timeout=PUT_S)
         return {"done": True, "items": 1}
+
+    def _answer(self, item: WorkItem) -> Any:
+        try:
+            return timed(self._evaluator, item)
+        except Exception as broken:  # noqa: BLE001 - the driver raises it, as run_here would
+            return broken
+
+
+def _lives(item: WorkItem) -> int:
+    return ALONE if item.alone else 1
 
 
 class _EngineSearch(Searcher):
@@ -103,6 +119,7 @@ class _EngineSearch(Searcher):
         self._watch = watch
         self._items: dict[str, WorkItem] = {}
         self._turn = 0
+        self._streak = Streak(engine.spec.generation)
         self.error: BaseException | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -129,9 +146,13 @@ class _EngineSearch(Searcher):
             found = pickle.loads(blob)  # noqa: S301 - made by this study's worker
             if isinstance(found, Exception):
                 raise found
-            answer, seconds = found
-            self._engine.done(item, answer, seconds)
+            if found == LOST:
+                self._engine.lost(item)
+            else:
+                self._engine.done(item, *found)
             self._watch(self._engine)
+            if found != LOST or item.alone:
+                self._streak.note(died=found == LOST)
         except BaseException as broken:  # noqa: BLE001 - Tune would log it and go on
             self.error = broken
         self._turn += 1

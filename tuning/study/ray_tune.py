@@ -2,6 +2,17 @@
 
 Results travel through the desk, an actor beside the driver, because Tune keeps every result that
 it sees in memory and on disk, and returns are long.
+
+The desk also tells whose fault a death was. Tune tries a trial whose worker died again, in a new
+worker, whatever the cause; but a worker notes at the desk what it begins, and its node. So whoever
+begins the same again sees how many died of it:
+
+- counted: the process ended in mid-evaluation (a signal, exit, out of memory), on a node that lives
+- not counted: a worker that died before it began or after it answered, and one whose node is gone
+
+Not told apart: a worker that something else killed, for instance a neighbour's hunger for memory,
+from one that its own configuration killed; a node that its configuration took along from one that
+the cloud took away; an answer that the desk did not take within PUT_S from a death.
 """
 
 from __future__ import annotations
@@ -11,14 +22,17 @@ import contextlib
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayError
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune.execution import tune_controller
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import SearchAlgorithm, Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -28,7 +42,8 @@ from tuning.study.ray_pulse import Pulse
 
 PUT_S = 60.0
 TAKE_S = 60.0
-RETRIES = 5  # of a Tune trial whose worker died
+RETRIES = 5  # of a Tune trial whose worker died, whatever the cause; then the run ends
+DEATH = "a worker died: what it was evaluating is evaluated again"
 ENDED_EARLY = "Ray Tune ended before the study did: see the workers' logs"
 
 
@@ -37,12 +52,21 @@ class Desk:
 
     def __init__(self) -> None:
         self._answers: dict[str, bytes] = {}
+        self._begun: dict[str, list[str]] = {}
         self._turn = 0
         self._bell = asyncio.Condition()
+
+    async def begin(self, key: str, node: str) -> list[str]:
+        """Notes that a worker on ``node`` begins ``key``; gives the nodes where others did that
+        have not answered."""
+        nodes = self._begun.setdefault(key, [])
+        nodes.append(node)
+        return nodes[:-1]
 
     async def put(self, key: str, answer: bytes) -> None:
         """Keeps an answer until it is taken."""
         self._answers[key] = answer
+        self._begun.pop(key, None)
 
     async def take(self, key: str) -> bytes:
         """Hands an answer out once; KeyError when it did not come."""
@@ -72,6 +96,47 @@ def beside_driver() -> Any:
     ).remote()
 
 
+def begin(desk: Any, key: str) -> int:
+    """Notes that this worker begins ``key``; how many died of it before, on nodes that live."""
+    node = ray.get_runtime_context().get_node_id()
+    before = ray.get(desk.begin.remote(key, node), timeout=PUT_S)
+    if not before:
+        return 0
+    alive = {found["NodeID"] for found in ray.nodes() if found["Alive"]}
+    return sum(node in alive for node in before)
+
+
+class _ActorManager(RayActorManager):
+    """Tune's own, for which a worker that Ray's memory monitor killed is one that died: Tune knows
+    only one of the two errors, and would end the run at the other."""
+
+    def _actor_task_failed(
+        self, tracked_actor_task: TrackedActorTask, exception: Exception
+    ) -> None:
+        if isinstance(exception, OutOfMemoryError) and not isinstance(exception, RayTaskError):
+            exception = RayActorError(error_msg=str(exception).splitlines()[0])
+        super()._actor_task_failed(tracked_actor_task, exception)
+
+
+@contextlib.contextmanager
+def deaths_by_memory() -> Iterator[None]:
+    """Tune's loop with the manager above: it takes no other."""
+    own = tune_controller.RayActorManager
+    tune_controller.RayActorManager = _ActorManager
+    try:
+        yield
+    finally:
+        tune_controller.RayActorManager = own
+
+
+def shortened(record: logging.LogRecord) -> bool:
+    """A death in one line: Tune gives a page. What an evaluator raised stays as it is."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, RayActorError) and not error.actor_init_failed:
+        record.msg, record.args, record.exc_info = DEATH, (), None
+    return True
+
+
 def run_tuner(
     worker: Any,
     *,
@@ -86,6 +151,7 @@ def run_tuner(
     ``broken`` gives what broke in the driver's own hooks: it is raised here. ClusterLost for all
     that is Ray's.
     """
+    logging.getLogger(tune_controller.__name__).addFilter(shortened)
     # It looks for the result files of every trial at the end, and misses each of them aloud.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     folder = Path(tempfile.mkdtemp(prefix="sapphire-tune-"))
@@ -111,7 +177,7 @@ def run_tuner(
                 failure_config=FailureConfig(max_failures=RETRIES),
             ),
         )
-        with pulse:
+        with pulse, deaths_by_memory():
             tuner.fit()
     except Exception as failure:
         raise _plain(broken() or failure) from failure

@@ -14,7 +14,7 @@ from data.feed import Feed
 from tuning.study.asynchronous import ASHA, ASYNCHRONOUS, tactics
 from tuning.study.build import evaluation_of, open_dataset
 from tuning.study.contract import OBJECTIVES, StudySpec
-from tuning.study.engine import SCHEDULERS
+from tuning.study.engine import SCHEDULERS, eta_of
 from tuning.study.searchers import SEARCHERS, make_searcher
 from tuning.study.store import check_name
 from tuning.study.targets import SIGNAL, target_of
@@ -103,7 +103,9 @@ def make_spec(
     evaluation_of(spec)
     if found:
         make_searcher(spec, found.space)
-    if not spec.exact:
+    if spec.exact:
+        eta_of(spec)
+    else:
         tactics(spec)
     return spec
 
