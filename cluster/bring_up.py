@@ -36,7 +36,7 @@ from cluster.processes import (
     wait_until,
 )
 from cluster.ray_head import ESSENTIAL, RayHead
-from cluster.serve_env import serve_env
+from cluster.serve_env import serve_env, serve_ports
 from cluster.settings import ClusterSettings
 from cluster.supervisor import Part, Supervisor
 from cluster.trader_process import TraderRequest
@@ -152,7 +152,7 @@ class LocalCluster:
             self._marker,
             env,
             dashboard_port=self.settings.dashboard_port,
-            reserved=self.settings.ports.values(),
+            reserved={*self.settings.ports.values(), *serve_ports(env)},
         )
         address = self._ray.start()
         self._essential = [each for each in self._ray.processes() if each.name in ESSENTIAL]
@@ -288,7 +288,7 @@ class LocalCluster:
         base = {name: os.environ[name] for name in kept if name in os.environ}
         return {
             **base,
-            **serve_env(self.home.runtime_dir()),
+            **serve_env(self.home.runtime_dir(), self.settings.ports.values()),
             **self._marker,
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from cluster.ingress import install
-from cluster.processes import free_port
+from cluster.processes import free_ports
 
 INGRESS_BOUNDS = {
     # A request is idempotent by its id, so one that a dying replica swallowed is sent again; the
@@ -22,14 +23,24 @@ INGRESS_BOUNDS = {
 }
 
 
-def serve_env(runtime: Path) -> dict[str, str]:
-    """HAProxy ingress with its files below ``runtime`` and ports of its own.
+PORTS = (
+    "RAY_SERVE_HAPROXY_METRICS_PORT",
+    "RAY_SERVE_HAPROXY_STATS_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
+)
+
+
+def serve_env(runtime: Path, avoid: Collection[int] = ()) -> dict[str, str]:
+    """HAProxy ingress with its files below ``runtime`` and ports of its own, none to ``avoid``.
 
     Its defaults are fixed places and ports, so that two clusters on a machine would collide.
     """
     folder = runtime / "haproxy"
     folder.mkdir(mode=0o700, exist_ok=True)
+    ports = map(str, free_ports(len(PORTS), avoid=avoid))
     return {
+        **dict(zip(PORTS, ports, strict=True)),
         **INGRESS_BOUNDS,
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(install(folder)),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -39,10 +50,6 @@ def serve_env(runtime: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
-        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
         # A replica that died is found by this loop: a quarter of a second is soon enough.
@@ -52,3 +59,8 @@ def serve_env(runtime: Path) -> dict[str, str]:
         # Ray gives its workers nice 15: behind PostgreSQL and the ingress a round waits for a core.
         "RAY_worker_niceness": "0",
     }
+
+
+def serve_ports(env: Mapping[str, str]) -> set[int]:
+    """The ports of ``serve_env``, on which nothing listens before Serve starts."""
+    return {int(env[name]) for name in PORTS}

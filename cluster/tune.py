@@ -123,7 +123,10 @@ def run(options: TuneOptions) -> int:
         evaluator = build(spec, feed)
         check_plan(spec, evaluator)
         options.prepare_tensorboard()
-        spec = agreed(store, spec)
+        if options.resume_if_exists:
+            spec = agreed(store, spec)
+        else:
+            store.create(spec)
         return _carry(store, spec, feed, evaluator, home, place, options)
 
 

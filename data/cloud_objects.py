@@ -7,16 +7,20 @@ time: reading changes nothing, and an object is only ever created, where there i
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from uuid import uuid4
 
-PATIENCE_S = 60.0  # with one call, all its tries together
+PATIENCE_S = 60.0  # with one call: no try begins later
+SLOWEST = 2**20  # bytes a second: a large object is waited for accordingly longer
 TIMEOUT_S = (10.0, 60.0)  # of one try: to connect, between two bytes
 _WAIT_S = (0.25, 8.0)  # between two tries: the first and the longest
 _WRITER = "sapphire-writer"
+_PART = 2**20  # bytes
+_DAMAGED = "what came is not what was sent (its checksum differs): try again"
 _ADDRESS = re.compile(
     r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])"
     r"(?P<name>(/(?!\.\.?(/|$))[^/\x00-\x1f\x7f?#]+)*)/?"
@@ -33,10 +37,18 @@ def parse_address(address: str) -> tuple[str, str] | None:
     return (found["bucket"], found["name"].lstrip("/")) if found else None
 
 
+class About(NamedTuple):
+    """An object as it is stored now."""
+
+    generation: int  # changes with the content
+    size: int  # bytes
+    crc32c: str  # of the bytes: base64
+
+
 class CloudFolder:
     """The objects of ``bucket`` whose names begin with ``prefix`` and a slash.
 
-    Methods raise ObjectError; ``patience_s`` bounds each.
+    Methods raise ObjectError; none begins another try after ``patience_s``.
     """
 
     def __init__(self, bucket: str, prefix: str = "", patience_s: float = PATIENCE_S) -> None:
@@ -48,10 +60,13 @@ class CloudFolder:
 
             # Objects need no project, and credentials may know none.
             self._client = Client(project=None)
-        first, longest = _WAIT_S
-        retry = DEFAULT_RETRY.with_delay(first, longest).with_timeout(patience_s)
-        self._terms = {"timeout": TIMEOUT_S, "retry": retry}
+        self._patience_s = patience_s
+        self._retry = DEFAULT_RETRY.with_delay(*_WAIT_S)
+        self._terms = self._for(patience_s)
         self._bucket = self._client.bucket(bucket)
+
+    def _for(self, patience_s: float) -> dict[str, Any]:
+        return {"timeout": TIMEOUT_S, "retry": self._retry.with_timeout(patience_s)}
 
     def close(self) -> None:
         """Ends the connections."""
@@ -97,18 +112,37 @@ class CloudFolder:
             )
             return sorted(blob.name.removeprefix(self._prefix) for blob in found)
 
-    def about(self, name: str) -> tuple[int, int]:
-        """The object's generation, which changes with its content, and its bytes as stored."""
+    def about(self, name: str) -> About:
+        """What is stored under the name."""
         with _one_line(f"{self.where}/{name}"):
             blob = self._bucket.blob(self._prefix + name)
             blob.reload(**self._terms)
-            return int(blob.generation), int(blob.size)
+            return About(int(blob.generation), int(blob.size), str(blob.crc32c))
 
-    def save(self, name: str, generation: int, file: BinaryIO) -> None:
-        """Writes this generation's bytes to ``file``, as they were stored."""
-        with _one_line(f"{self.where}/{name}"):
-            blob = self._bucket.blob(self._prefix + name, generation=generation)
-            blob.download_to_file(file, raw_download=True, **self._terms)
+    def save(self, name: str, about: About, file: BinaryIO) -> None:
+        """Writes this generation's bytes to ``file`` (read as well), as they were stored.
+
+        One that breaks off goes on where it was: the client then compares no checksum, so here the
+        whole is.
+        """
+        where = f"{self.where}/{name}"
+        with _one_line(where):
+            blob = self._bucket.blob(self._prefix + name, generation=about.generation)
+            terms = self._for(self._patience_s + about.size / SLOWEST)
+            blob.download_to_file(file, raw_download=True, **terms)
+        if _crc32c(file) != about.crc32c:
+            raise ObjectError(f"{where}: {_DAMAGED}")
+
+
+def _crc32c(file: BinaryIO) -> str:
+    """Of the whole file, as the storage writes it."""
+    import google_crc32c
+
+    sum_ = google_crc32c.Checksum()
+    file.seek(0)
+    while part := file.read(_PART):
+        sum_.update(part)
+    return base64.b64encode(sum_.digest()).decode()
 
 
 @contextmanager
@@ -123,7 +157,8 @@ def _one_line(where: str, missing: str = "object") -> Iterator[None]:
         yield
     # An error of requests is an OSError.
     except (
-        GoogleAPIError, GoogleAuthError, DataCorruption, InvalidResponse, HTTPError, OSError
+        GoogleAPIError, GoogleAuthError, DataCorruption, InvalidResponse, HTTPError, OSError,
+        ValueError,  # of the client, about its own settings
     ) as error:  # fmt: skip
         raise ObjectError(f"{where}: {_why(error, missing)}") from error
 
@@ -143,17 +178,19 @@ def _why(error: Exception, missing: str) -> str:
     if isinstance(cause, GoogleAuthError):
         return f"the Google credentials do not work ({first_line(cause)}): renew them"
     if isinstance(cause, DataCorruption):
-        return "what came is not what was sent (its checksum differs): try again"
+        return _DAMAGED
     # The client has two kinds of errors for an answer.
     response = getattr(cause, "response", None)
     code = getattr(cause, "code", None) or getattr(response, "status_code", None)
     if code in (401, 403):
         return (
-            f"access denied ({_reason(cause)}): the credentials need the role Storage Object User"
-            " on this bucket"
+            f"access denied ({_reason(cause)}): the credentials need a role on this bucket, Storage"
+            " Object User to keep studies in it, Storage Object Viewer to read data"
         )
     if code == 404:
         return f"there is no such {missing}: check the name, or create it"
+    if code is not None and 400 <= int(code) < 500 and int(code) not in (408, 429):
+        return f"the storage answered {int(code)} ({_reason(cause)}): check the address"
     if code is not None:
         return f"the storage answered {int(code)} ({_reason(cause)}): try again later"
     if isinstance(cause, OSError) and cause.errno:

@@ -65,6 +65,7 @@ class Storage:
     losses: int = 0  # so many objects are made, and the connection closed instead of an answer
     cuts: int = 0  # so many contents end half way
     corruptions: int = 0  # so many contents come with a wrong byte
+    rest_corruptions: int = 0  # so many rests of contents do
     before_create: Callable[[str], None] = lambda _: (
         None
     )  # told the name, from the request's thread
@@ -243,7 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
         if begin:
             last = len(there.data)
             headers["Content-Range"] = f"bytes {first}-{last - 1}/{last}"
-        if self.storage.takes("corruptions"):
+        if self.storage.takes("rest_corruptions" if begin else "corruptions"):
             data = bytes([data[0] ^ 1]) + data[1:]
         if self.storage.takes("cuts"):
             self._head(206 if begin else 200, len(data), headers)

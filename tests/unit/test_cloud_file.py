@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from cluster.cli import main
 from cluster.plan import plan_session
 from cluster.warm import generated_bars
-from data.cloud_file import fetched
+from data.cloud_file import KEPT, fetched
 from data.daily_stocks import sample_table
 from data.errors import InputError
 from data.feed import open_feed
@@ -90,8 +91,22 @@ def test_an_object_is_fetched_once_for_each_of_its_contents(cloud: Storage, tmp_
     assert fetched("gs://bucket/other/bars.parquet", tmp_path).read_bytes() == b"three"
 
 
+def test_of_an_object_that_keeps_changing_the_last_contents_are_kept(
+    cloud: Storage, tmp_path: Path
+) -> None:
+    cloud.put("bucket", "other", b"other")
+    other = fetched("gs://bucket/other", tmp_path)
+    paths = []
+    for number in range(KEPT + 2):
+        cloud.put("bucket", NAME, b"%d" % number)
+        paths.append(fetched(ADDRESS, tmp_path))
+    assert [path.is_file() for path in paths] == [False] * 2 + [True] * KEPT
+    assert other.is_file()
+
+
 def test_what_came_in_part_or_damaged_does_not_count(cloud: Storage, tmp_path: Path) -> None:
-    cloud.put("bucket", NAME, bytes(1_000))
+    content = os.urandom(1_000)
+    cloud.put("bucket", NAME, content)
     cloud.corruptions = 1
     with pytest.raises(InputError, match=f"{NAME}: what came is not what was sent") as caught:
         fetched(ADDRESS, tmp_path / "kept")
@@ -99,7 +114,7 @@ def test_what_came_in_part_or_damaged_does_not_count(cloud: Storage, tmp_path: P
     assert [path for path in (tmp_path / "kept").rglob("*") if path.is_file()] == []
     cloud.cuts = 2
     path = fetched(ADDRESS, tmp_path / "kept")
-    assert path.read_bytes() == bytes(1_000)
+    assert path.read_bytes() == content
     assert list(path.parent.iterdir()) == [path]
 
 

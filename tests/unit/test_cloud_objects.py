@@ -105,7 +105,7 @@ def test_a_storage_that_is_unavailable_for_a_while_is_asked_again(
         lambda: folder.put_new("a", b"x"),
         lambda: folder.get("a"),
         folder.names,
-        lambda: folder.about("a")[1],
+        lambda: folder.about("a").size,
     ]
     answers = []
     for call in calls:
@@ -123,21 +123,34 @@ def test_a_content_that_breaks_off_is_read_to_its_end(
     storage.cuts = 1
     assert folder.get("a") == blob
     storage.cuts = 1
-    with (tmp_path / "a").open("wb") as file:
-        folder.save("a", folder.about("a")[0], file)
+    with (tmp_path / "a").open("w+b") as file:
+        folder.save("a", folder.about("a"), file)
     assert (tmp_path / "a").read_bytes() == blob
+
+
+def test_the_rest_of_a_content_that_broke_off_may_not_be_damaged(
+    folder: CloudFolder, storage: Storage, tmp_path: Path
+) -> None:
+    folder.put_new("a", os.urandom(100_000))
+    storage.cuts, storage.rest_corruptions = 1, 1
+    with (
+        (tmp_path / "a").open("w+b") as file,
+        pytest.raises(ObjectError, match="its checksum diff"),
+    ):
+        folder.save("a", folder.about("a"), file)
+    assert (storage.cuts, storage.rest_corruptions) == (0, 0)
 
 
 def test_an_old_generation_is_not_taken_for_the_new_one(
     folder: CloudFolder, storage: Storage, tmp_path: Path
 ) -> None:
     storage.put("bucket", "deep/studies/a", b"old")
-    generation, size = folder.about("a")
-    assert size == 3
+    about = folder.about("a")
+    assert about.size == 3
     storage.put("bucket", "deep/studies/a", b"new")
-    assert folder.about("a")[0] != generation
-    with (tmp_path / "a").open("wb") as file, pytest.raises(ObjectError, match="no such object"):
-        folder.save("a", generation, file)
+    assert folder.about("a").generation != about.generation
+    with (tmp_path / "a").open("w+b") as file, pytest.raises(ObjectError, match="no such object"):
+        folder.save("a", about, file)
 
 
 def _said(folder: CloudFolder) -> list[str]:

@@ -66,7 +66,9 @@ def test_of_two_drivers_that_begin_a_study_one_does(opened: Open) -> None:
 def test_a_driver_that_comes_second_goes_on_with_the_study_where_told_to(opened: Open) -> None:
     one, other = opened(), opened()
     one.create(toy_spec())
+    one.save("toy", some_trials(0, 5))
     assert agreed(other, toy_spec()) == toy_spec()
+    assert content(other.trials("toy")) == content(one.trials("toy"))
     third = opened()
     with pytest.raises(InputError, match=r"is another one \(seed differ\)"):
         agreed(third, toy_spec(seed=4))

@@ -32,7 +32,7 @@ from tuning.study.objects import Directory, ObjectFolder
 from tuning.study.store import StudyStore, check_name
 
 SPEC, TRIALS, EVENTS = "spec.json", "trials", "events"
-_OBJECT = re.compile(rf"(?P<study>[^/]+)/({SPEC}|(?P<kind>{TRIALS}|{EVENTS})/[^/]+)")
+_OBJECT = re.compile(rf"(?P<study>[^/]+)/({re.escape(SPEC)}|(?P<kind>{TRIALS}|{EVENTS})/[^/]+)")
 READERS = 8  # objects that are read at a time; Google's client keeps ten connections
 _AHEAD = 64  # objects that are in memory at a time
 
@@ -44,18 +44,17 @@ class BucketStore(StudyStore):
         super().__init__(database)
         self._objects = objects
         with _as_database():
-            self._read_all()
+            self._read()
 
     def create(self, spec: StudySpec) -> None:
         """See StudyStore."""
         check_name(spec.name)
-        name = f"{spec.name}/{SPEC}"
         with _as_database():
             if not self.exists(spec.name) and not self._objects.put_new(
-                name, msgspec.json.encode(spec)
+                f"{spec.name}/{SPEC}", msgspec.json.encode(spec)
             ):
                 # Another driver was first: its study is the one of this name.
-                self._take(name, self._objects.get(name))
+                self._read(spec.name)
         super().create(spec)
 
     def save(self, name: str, trials: Sequence[Trial]) -> None:
@@ -78,8 +77,10 @@ class BucketStore(StudyStore):
         with _as_database():
             self._objects.put_new(name, blob)
 
-    def _read_all(self) -> None:
+    def _read(self, only: str = "") -> None:
+        """Takes all objects into the working copy, or those of one study."""
         found = [each for each in map(_OBJECT.fullmatch, self._objects.names()) if each]
+        found = [each for each in found if only in ("", each["study"])]
         # Specs first: trials and events refer to them. One that is missing beside them is an error.
         specs = [f"{study}/{SPEC}" for study in sorted({each["study"] for each in found})]
         for name, blob in self._blobs([*specs, *(each[0] for each in found if each["kind"])]):
