@@ -17,15 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.clocks import DAY_NS
 from tuning.session_result import Floats, Ints
 from tuning.statistics import annualised_sharpe, returns_of
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 FEWEST_RETURNS = 30  # below this no interval is given
-SHORTEST_NS = 28 * 86_400_000_000_000  # nor for a shorter record: nothing of it is per year
+SHORTEST_NS = 28 * DAY_NS  # nor for a shorter record: nothing of it is per year
 MOST_RETURNS = 5_000
-_DAY = 86_400_000_000_000
 _CHUNK = 1 << 18  # resampled returns held at once
 
 
@@ -171,7 +171,7 @@ def sampled_rounds(ts: Ints) -> tuple[NDArray[np.int64], str]:
     counted from the end.
     """
     count = len(ts)
-    days = ts // _DAY
+    days = ts // DAY_NS
     ends = np.flatnonzero(np.append(np.diff(days) != 0, True))
     daily = ends if ends[0] == 0 else np.concatenate([[0], ends])
     if len(daily) - 1 >= FEWEST_RETURNS and len(daily) < count:

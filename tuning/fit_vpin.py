@@ -12,6 +12,7 @@ from actors import vpin_hft
 from actors.contract import Floats, no_params
 from actors.space import Real, Space
 from data.bars import Bars
+from data.clocks import DAY_NS
 from tuning.samples import Samples, collect, humble_link
 
 PRIOR_SLOPE = 0.025
@@ -23,7 +24,6 @@ SPACE = Space(
         "half_life_days": Real(5.0, 100.0, vpin_hft.HALF_LIFE_DAYS, log=True),
     }
 )
-_DAY = 86_400_000_000_000  # nanoseconds
 
 
 def fit(bars: Bars, horizon: int, seed: int) -> Floats:  # noqa: ARG001 (one signature for all)
@@ -53,7 +53,7 @@ def bars_per_day(bars: Bars) -> float:
     """Median over (symbol, UTC day) of the number of bars, at least 1."""
     if len(bars) == 0:
         return 1.0
-    days = np.stack([bars["symbol"], bars["ts"] // _DAY])
+    days = np.stack([bars["symbol"], bars["ts"] // DAY_NS])
     return float(np.median(np.unique(days, axis=1, return_counts=True)[1]))
 
 

@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from data.bars import Bars
+from data.clocks import DAY_NS
 from data.errors import InputError
 from data.records import SessionConfig
 from data.sessions import load_session
@@ -30,7 +31,6 @@ from tuning.study.failures import ClusterLost
 
 RETUNE_LOCK = (7305, 0)  # advisory; others in data.store and tuning.study.database
 LOOK_S = 60.0  # how often the loop looks whether a run is due
-_DAY_NS = 86_400_000_000_000
 FINISHED, FAILED = "finished", "failed"
 # What ends one step of a run and not the others: what a user can mend, a store or a cluster that
 # went away, and rows that were altered (ValueError).
@@ -87,7 +87,7 @@ class RetuneSettings(BaseSettings):
 
     @property
     def every_ns(self) -> int:
-        return round(self.every_days * _DAY_NS)
+        return round(self.every_days * DAY_NS)
 
     def check(self, known: Sequence[str]) -> None:
         """InputError unless every target is one of ``known`` and what promotes is a target."""

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.bars import Bars
-from data.clocks import Clock, ClockKind
+from data.clocks import DAY_NS, Clock, ClockKind
 from data.errors import InputError
 from data.feed import Feed, feed_hash
 from tuning.backtesting import moment_starts
 from tuning.study.contract import Ints, Segment
 
 LOCKED_SHARE = 0.2  # of the moments
-DAY_NS = 86_400_000_000_000
 SESSION_NS = 23_400_000_000_000  # of the New York Stock Exchange: 6.5 hours
 TRADING_DAYS_AT_MOST = 300
 
