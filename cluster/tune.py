@@ -172,9 +172,10 @@ def _carry(
     except (Stopped, KeyboardInterrupt):
         done = len(store.trials(spec.name))
         human.print(
-            f"stopped with {done:,} of {spec.trials:,} trials; go on with: sapphire tune resume"
-            f" {spec.name}",
+            f"stopped with {done:,} of {spec.trials:,} trials; go on with:"
+            f" {store.resume_words(spec.name)}",
             highlight=False,
+            soft_wrap=True,
         )
         raise
     view = _view(store, spec, feed, evaluator)

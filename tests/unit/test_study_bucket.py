@@ -57,7 +57,7 @@ def test_of_two_drivers_that_begin_a_study_one_does(opened: Open) -> None:
     one, other = opened(), opened()
     one.create(toy_spec())
     for seed in (3, 4):  # the same study, and another one of its name
-        with pytest.raises(InputError, match=r"a study is called 'toy' already .*tune resume toy"):
+        with pytest.raises(InputError, match=r"called 'toy' already .*resume toy --storage "):
             other.create(toy_spec(seed=seed))
     assert other.spec("toy") == one.spec("toy") == toy_spec()
     assert opened().spec("toy") == toy_spec()

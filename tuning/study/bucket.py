@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,10 @@ class BucketStore(StudyStore):
         self._objects = objects
         with _as_database():
             self._read()
+
+    def resume_words(self, name: str) -> str:
+        """See StudyStore."""
+        return f"{super().resume_words(name)} --storage {shlex.quote(self.database.where)}"
 
     def create(self, spec: StudySpec) -> None:
         """See StudyStore."""

@@ -66,6 +66,10 @@ class StudyStore:
         self.database = database
         self._clock_ns = clock_ns
 
+    def resume_words(self, name: str) -> str:
+        """The command that goes on with a study of this store."""
+        return f"sapphire tune resume {name}"
+
     def create(self, spec: StudySpec) -> None:
         """Records a new study; NameTaken when there is one of its name."""
         check_name(spec.name)
@@ -78,7 +82,7 @@ class StudyStore:
         except Taken:
             raise NameTaken(
                 f"a study is called {spec.name!r} already ({self.database.where}):"
-                f" 'sapphire tune resume {spec.name}' goes on with it, another name starts anew"
+                f" '{self.resume_words(spec.name)}' goes on with it, another name starts anew"
             ) from None
 
     def spec(self, name: str) -> StudySpec:
