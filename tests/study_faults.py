@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -54,7 +55,8 @@ class KilledOnce(LoggedEvaluator):
 
 
 class Deadly(LoggedEvaluator):
-    """No worker survives a configuration with ``x`` in [low, high)."""
+    """No worker survives a configuration with ``x`` in [low, high); ``died`` tells in what company
+    each died."""
 
     def __init__(self, folder: Path, low: float = 0.0, high: float = 1.1) -> None:
         super().__init__(folder)
@@ -63,7 +65,27 @@ class Deadly(LoggedEvaluator):
     def begin(self, configs: Sequence[Config]) -> None:
         super().begin(configs)
         if any(self.low <= float(config["x"]) < self.high for config in configs):
+            with (self.folder / "died").open("a") as log:
+                log.write(f"{len(configs)}\n")
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DeadlyFolds(LoggedEvaluator):
+    """In each fold one worker dies of the configuration with this ``x``, and the next does not."""
+
+    def __init__(self, folder: Path, x: float) -> None:
+        super().__init__(folder)
+        self.x = x
+
+    def evaluate(
+        self, configs: Sequence[Config], folds: Sequence[int]
+    ) -> list[list[FoldResult] | Failure]:
+        if any(float(config["x"]) == self.x for config in configs):
+            for fold in folds:
+                with contextlib.suppress(FileExistsError):
+                    (self.folder / f"died-{fold}").touch(exist_ok=False)
+                    os.kill(os.getpid(), signal.SIGKILL)
+        return super().evaluate(configs, folds)
 
 
 class Stillborn(LoggedEvaluator):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from tests.study_faults import Slow
 from tests.study_support import ToyEvaluator, content, toy_spec
 from tuning.study.contract import Trial
-from tuning.study.engine import Engine
+from tuning.study.engine import Engine, WorkItem
 from tuning.study.executors import run_here
 from tuning.study.ray_environment import prepare
 from tuning.study.searchers import make_searcher
@@ -33,6 +33,16 @@ def ray_nodes() -> Iterator[Any]:
         yield cluster
     finally:
         cluster.shutdown()
+
+
+class Counting(Engine):
+    """Keeps what workers are said to have died of."""
+
+    deaths: ClassVar[list[WorkItem]] = []
+
+    def lost(self, item: WorkItem) -> None:
+        self.deaths.append(item)
+        super().lost(item)
 
 
 def test_a_node_killed_while_it_evaluates_costs_nothing_else(
@@ -57,10 +67,11 @@ def test_a_node_killed_while_it_evaluates_costs_nothing_else(
             killed.append(len(engine.trials))
 
     with ray_session(ray_nodes.address, 2, {"PYTHONPATH": str(ROOT)}) as workers:
-        engine = Engine(
+        engine = Counting(
             spec, evaluator, make_searcher(spec, evaluator.space), found.extend, (), workers
         )
         run_on_ray(engine, evaluator, watch, workers)
     assert killed
     assert killed[0] < 48
     assert content(found) == content(whole)
+    assert engine.deaths == []

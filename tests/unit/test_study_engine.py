@@ -55,19 +55,23 @@ def test_results_in_any_order_make_the_same_study() -> None:
     assert content(saved) == content(_run(spec))
 
 
-def test_an_item_that_was_given_back_is_evaluated_once_more_and_counted_once() -> None:
+def test_an_item_that_was_given_back_is_given_out_next_and_counted_once() -> None:
     saved: list[Trial] = []
     evaluator = ToyEvaluator()
     engine = _engine(toy_spec(trials=8), evaluator, saved)
     lost = engine.next()
     assert lost is not None
     engine.give_back(lost)
-    engine.done(lost, *timed(evaluator, lost))  # too late: nobody waits for it
+    with pytest.raises(KeyError):
+        engine.done(lost, *timed(evaluator, lost))  # Nobody waits for it.
     assert not saved
+    given = []
     while not engine.finished:
         item = engine.next()
         assert item is not None
+        given.append(item)
         engine.done(item, *timed(evaluator, item))
+    assert given[0] == lost
     assert sorted(trial.number for trial in saved) == list(range(8))
 
 

@@ -14,7 +14,7 @@ from tests.study_support import ToyEvaluator, content, toy_spec
 from tuning.study.contract import FAILED, StudySpec, Trial
 from tuning.study.engine import Engine, WorkItem
 from tuning.study.executors import run_here, timed
-from tuning.study.failures import MOST_DEATHS, WORKER_DIED, ClusterLost, Streak
+from tuning.study.failures import MOST_DEATHS, RETRIES, WORKER_DIED, ClusterLost, Losses, Streak
 from tuning.study.searchers import make_searcher
 
 
@@ -56,7 +56,6 @@ class Cluster:
             for number in item.trials:
                 self.deaths.setdefault(number, []).append(item)
             engine.lost(item)
-            engine.lost(item)  # of which nobody expects anything any more
         else:
             engine.done(item, *timed(self.evaluator, item))
 
@@ -124,4 +123,14 @@ def test_deaths_in_a_row_end_the_run_and_a_result_in_between_forgets_them() -> N
         streak.note(died=True)
     with pytest.raises(ClusterLost, match="29 configurations in a row") as caught:
         streak.note(died=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_lost_with_one_worker_after_the_other_ends_the_run() -> None:
+    losses = Losses("an item")
+    for number in range(3):
+        for _ in range(RETRIES):
+            losses.note(number)
+    with pytest.raises(ClusterLost, match="an item was lost 6 times") as caught:
+        losses.note(1)
     assert "\n" not in str(caught.value)

@@ -1,9 +1,14 @@
-"""What Tune makes of a worker that Ray's memory monitor killed."""
+"""What a study needs of Ray Tune, as far as it can be told without Ray."""
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
+import pickle
+import socket
+import threading
+from collections.abc import Sequence
 
 import pytest
 import ray
@@ -12,7 +17,11 @@ from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune.execution import tune_controller
 
+from actors.space import Config
+from tests.study_support import ToyEvaluator
 from tuning.study import ray_tune
+from tuning.study.contract import Failure, FoldResult
+from tuning.study.engine import WorkItem
 
 
 class _Resources:
@@ -50,3 +59,80 @@ def test_a_death_is_one_line_and_a_defect_keeps_its_traceback() -> None:
     log.error("a page", exc_info=KeyError("a thing"))
     assert "ZeroDivisionError: a defect" in out.getvalue()
     assert "KeyError: 'a thing'" in out.getvalue()
+
+
+def test_tune_says_nothing_of_trials_that_were_lost_and_all_else() -> None:
+    log = logging.getLogger("of Tune's runs")
+    log.addFilter(ray_tune.wanted)
+    out = io.StringIO()
+    log.addHandler(logging.StreamHandler(out))
+    log.error("Trials did not complete: %s", ["a trial"])
+    log.error("no disk: %s", "full")
+    assert out.getvalue() == "no disk: full\n"
+
+
+def test_deaths_of_one_add_up_whatever_it_answers_in_between() -> None:
+    async def deaths() -> list[int]:
+        desk = ray_tune.Desk()
+        counts = []
+        for step in range(3):
+            counts.append(len(await desk.begin("7", "node")))  # dies
+            counts.append(len(await desk.begin("7", "node")))
+            await desk.put("7", f"7/{step}", b"")
+        counts.append(len(await desk.begin("8", "node")))
+        return counts
+
+    assert asyncio.run(deaths()) == [0, 1, 1, 2, 2, 3, 0]
+
+
+def test_a_node_is_there_when_its_raylet_listens_whatever_the_head_has_noticed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as raylet:
+        host, port = raylet.getsockname()
+        node = {"Alive": True, "NodeManagerAddress": host, "NodeManagerPort": port}
+        assert ray_tune._there(node)
+        assert not ray_tune._there({**node, "Alive": False})
+    assert not ray_tune._there(node)
+
+
+class _Held(Exception):
+    """Cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__("held by a thread")
+        self.lock = threading.Lock()
+
+
+class _Pair(Exception):
+    """Can be pickled, and not be read again."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(f"{first} is not {second}")
+
+
+class _Broken(ToyEvaluator):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def evaluate(
+        self, configs: Sequence[Config], folds: Sequence[int]
+    ) -> list[list[FoldResult] | Failure]:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (KeyError("a thing"), KeyError, "'a thing'"),
+        (_Held(), RuntimeError, "_Held: held by a thread"),
+        (_Pair(1, 2), RuntimeError, "_Pair: 1 is not 2"),
+    ],
+)
+def test_what_an_evaluator_raises_reaches_the_driver_in_its_words(
+    error: Exception, kind: type[Exception], words: str
+) -> None:
+    item = WorkItem(0, (0,), ({},), (0,))
+    blob = pickle.dumps(ray_tune.attempt(_Broken(error), item))
+    answer = pickle.loads(blob)  # noqa: S301 - made above
+    assert type(answer) is kind
+    assert str(answer) == words

@@ -149,8 +149,7 @@ class Engine:
 
     def done(self, item: WorkItem, answer: Answer, seconds: float) -> None:
         """Takes an item's results; ``seconds`` is what it took."""
-        if self._flying.pop(item.number, None) is None:
-            return  # It was given back in the meantime, and is evaluated anew.
+        del self._flying[item.number]
         if len(answer) != len(item.trials):
             raise ValueError(f"{len(answer)} answers for {len(item.trials)} configurations")
         each = seconds / len(item.trials)
@@ -172,15 +171,14 @@ class Engine:
         self._advance()
 
     def give_back(self, item: WorkItem) -> None:
-        """An item whose worker was lost through no fault of its own: it is evaluated anew."""
-        if self._flying.pop(item.number, None) is not None:
-            self._queue.appendleft(item)
+        """An item that was lost with its worker, whoever's fault that was: it is given out anew."""
+        del self._flying[item.number]
+        self._queue.appendleft(item)
 
     def lost(self, item: WorkItem) -> None:
         """An item that its workers did not survive: its configurations are evaluated one by one,
         then alone; one that was alone has failed."""
-        if self._flying.pop(item.number, None) is None:
-            return
+        del self._flying[item.number]
         if item.alone:
             self._take(item, [Failure(WORKER_DIED)], 0.0)
         elif len(item.trials) == 1:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+RETRIES = 5  # of what was lost with its worker, whatever the cause; then the run ends
 MOST_DEATHS = 20
 # Why a configuration has failed that no process survived. Always the same words: a trial says
 # nothing of how often, or by whom, it was tried.
@@ -10,6 +13,22 @@ WORKER_DIED = "its worker died each time (out of memory?)"
 
 class ClusterLost(RuntimeError):
     """Ray cannot be reached, or went away in mid-study; what was durable before stays."""
+
+
+class Losses:
+    """Ends a run that loses the same, by its number, with one worker after the other."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._count: Counter[int] = Counter()
+
+    def note(self, number: int) -> None:
+        """A worker was lost with it; ClusterLost when no other may try."""
+        self._count[number] += 1
+        if self._count[number] > RETRIES:
+            raise ClusterLost(
+                f"{self._what} was lost {self._count[number]} times: see the workers' logs"
+            )
 
 
 class Streak:

@@ -11,13 +11,15 @@ pbt_async  A member of the population goes from fold to fold. After each it may 
            configuration is evaluated in all folds from the first on: a backtest has no weights
            that could be inherited, and results of several configurations are nobody's.
 
-A configuration of which DEATHS workers died has failed; see ``ray_tune`` for what counts as a
-death. It is never evaluated alone: the others do not wait in this form.
+A configuration whose worker is lost begins anew, in another Tune trial; one of which DEATHS workers
+died, in whatever folds, has failed. See ``ray_tune`` for what counts as a death. It is never
+evaluated alone: the others do not wait in this form.
 """
 
 from __future__ import annotations
 
 import pickle
+from collections import deque
 from typing import Any
 
 import ray
@@ -31,13 +33,13 @@ from data.errors import InputError
 from tuning.study.asynchronous import ASHA, WORST, AsyncStudy, next_folds, rank
 from tuning.study.contract import Evaluator, Failure, FoldResult, StudySpec
 from tuning.study.engine import WorkItem
-from tuning.study.executors import Watch, timed
-from tuning.study.failures import WORKER_DIED, ClusterLost, Streak
+from tuning.study.executors import Watch
+from tuning.study.failures import WORKER_DIED, ClusterLost, Losses, Streak
 from tuning.study.ray_tune import (
     ENDED_EARLY,
     PUT_S,
-    RETRIES,
     TAKE_S,
+    attempt,
     begin,
     beside_driver,
     run_tuner,
@@ -85,15 +87,15 @@ class _Worker(tune.Trainable):
         number, count = self._begun.number, len(self._evaluator.folds)
         folds = next_folds(tuple(self._known), self.iteration, count)
         item = WorkItem(number, (number,), (self._begun.config,), folds)
-        key = f"{number}/{self.iteration}"
-        results: list[FoldResult] | Failure = Failure(WORKER_DIED)
-        seconds = 0.0
-        if begin(self._desk, key) < DEATHS:
-            (results,), seconds = timed(self._evaluator, item)
-        blob = pickle.dumps((number, results, seconds))
-        ray.get(self._desk.put.remote(key, blob), timeout=PUT_S)
-        if isinstance(results, Failure):
+        who, key = str(number), f"{number}/{self.iteration}"
+        enough = begin(self._desk, who) >= DEATHS
+        died = [Failure(WORKER_DIED)], 0.0
+        answer: Any = died if enough else attempt(self._evaluator, item)
+        blob = pickle.dumps((number, answer))
+        ray.get(self._desk.put.remote(who, key, blob), timeout=PUT_S)
+        if isinstance(answer, Exception) or isinstance(answer[0][0], Failure):
             return {"done": True, VALUE: -WORST, "key": key}
+        (results,), _ = answer
         self._known.update({result.fold: result for result in results})
         so_far = [self._known[fold] for fold in sorted(self._known)]
         return {"done": len(so_far) == count, VALUE: rank(self._scorer, so_far), "key": key}
@@ -114,10 +116,11 @@ class _Hooks(Callback):
     def __init__(self, study: AsyncStudy, desk: Any, watch: Watch) -> None:
         self.study = study
         self.error: BaseException | None = None
+        self.again: deque[Begun] = deque()  # lost with their workers
         self._desk = desk
         self._watch = watch
+        self._losses = Losses("a trial")
         self._streak = Streak(study.spec.generation)
-        self._at: dict[str, int] = {}  # number that each Tune trial is at
 
     def on_trial_result(
         self,
@@ -137,21 +140,31 @@ class _Hooks(Callback):
         self,
         iteration: int,  # noqa: ARG002 - Tune's signature
         trials: list[Trial],  # noqa: ARG002
-        trial: Trial,  # noqa: ARG002
+        trial: Trial,
         **info: Any,  # noqa: ARG002
     ) -> None:
-        self.error = ClusterLost(f"a trial was lost {RETRIES + 1} times: see the workers' logs")
-        raise self.error
+        begun = _begun(trial.config)
+        if begun is None or self.error is not None:
+            return
+        self.again.append(begun)
+        try:
+            self._losses.note(begun.number)
+        except ClusterLost as broken:
+            self.error = broken
+            raise
 
     def _take(self, trial: Trial, result: dict[str, Any]) -> None:
         before = len(self.study.trials)
         key = result.get("key")
         if key is not None:
             blob = ray.get(self._desk.take.remote(key), timeout=TAKE_S)
-            number, results, seconds = pickle.loads(blob)  # noqa: S301 - of this study's worker
+            number, answer = pickle.loads(blob)  # noqa: S301 - made by this study's worker
+            if isinstance(answer, Exception):
+                raise answer
+            (results,), seconds = answer
             self.study.take(number, results, seconds)
             self._streak.note(died=results == Failure(WORKER_DIED))
-            now: Begun | None = pickle.loads(trial.config["work"])  # noqa: S301 - made below
+            now = _begun(trial.config)
             # Stopped, or replaced by another's mutated configuration.
             if result.get("done") or now is None or now.number != number:
                 self.study.stop(number)
@@ -161,7 +174,7 @@ class _Hooks(Callback):
     def explore(self, config: dict[str, Any]) -> dict[str, Any]:
         """Of one of the best, what the member that gives way becomes."""
         try:
-            begun: Begun | None = pickle.loads(config["work"])  # noqa: S301 - made below
+            begun = _begun(config)
             fresh = None if begun is None else self.study.mutated(begun.config)
         except BaseException as broken:
             self.error = broken
@@ -184,10 +197,16 @@ class _StudySearch(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # noqa: ARG002 - Tune's
         if self._hooks.error is not None:
             return Searcher.FINISHED
-        if self._hooks.study.alive >= self._members:
+        study, again = self._hooks.study, self._hooks.again
+        if again:
+            return _work(again.popleft())
+        if study.alive >= self._members:
             return None
-        begun = self._hooks.study.newcomer()
-        return Searcher.FINISHED if begun is None else _work(begun)
+        begun = study.newcomer()
+        if begun is not None:
+            return _work(begun)
+        # While others are at work one of them may be lost, and has to begin anew.
+        return None if study.alive else Searcher.FINISHED
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -278,3 +297,8 @@ def _scheduler(study: AsyncStudy, hooks: _Hooks, folds: int) -> TrialScheduler:
 
 def _work(begun: Begun | None) -> dict[str, Any]:
     return {"work": pickle.dumps(begun)}
+
+
+def _begun(config: dict[str, Any]) -> Begun | None:
+    found: Begun | None = pickle.loads(config["work"])  # noqa: S301 - made above
+    return found

@@ -5,9 +5,10 @@ Searcher interface. The evaluator goes into the object store once. Results trave
 desk beside the driver, because Tune keeps every result that it sees in memory and on
 disk, and returns are long.
 
-What becomes of an item whose worker dies: see ``ray_tune`` for what counts as a death. After the
-first the engine gets the item back, to cut it up or to have it evaluated alone; alone a
-configuration may see ALONE workers die, and has failed then.
+An item whose worker is lost goes back to the engine, which gives it out again; whoever begins it
+sees how many died of it (``ray_tune`` says what counts). After the first death nobody evaluates it:
+the engine cuts it up or has it evaluated alone. Alone a configuration may see ALONE workers die,
+and has failed then.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from ray.tune.search import Searcher
 
 from tuning.study.contract import Evaluator
 from tuning.study.engine import Engine, WorkItem
-from tuning.study.executors import Watch, timed
-from tuning.study.failures import ClusterLost, Streak
+from tuning.study.executors import Watch
+from tuning.study.failures import ClusterLost, Losses, Streak
 from tuning.study.ray_pulse import leave_unless, listens
 from tuning.study.ray_tune import (
     ENDED_EARLY,
     PUT_S,
-    RETRIES,
     TAKE_S,
+    attempt,
     begin,
     beside_driver,
     run_tuner,
@@ -94,15 +95,10 @@ class _Worker(tune.Trainable):
         else:
             key = str(self._item.number)
             died = begin(self._desk, key)
-            answer = self._answer(self._item) if died < _lives(self._item) else LOST
-            ray.get(self._desk.put.remote(key, pickle.dumps(answer)), timeout=PUT_S)
+            enough = died >= _lives(self._item)
+            answer = LOST if enough else attempt(self._evaluator, self._item)
+            ray.get(self._desk.put.remote(key, key, pickle.dumps(answer)), timeout=PUT_S)
         return {"done": True, "items": 1}
-
-    def _answer(self, item: WorkItem) -> Any:
-        try:
-            return timed(self._evaluator, item)
-        except Exception as broken:  # noqa: BLE001 - the driver raises it, as run_here would
-            return broken
 
 
 def _lives(item: WorkItem) -> int:
@@ -119,6 +115,7 @@ class _EngineSearch(Searcher):
         self._watch = watch
         self._items: dict[str, WorkItem] = {}
         self._turn = 0
+        self._losses = Losses("an item")
         self._streak = Streak(engine.spec.generation)
         self.error: BaseException | None = None
 
@@ -141,23 +138,28 @@ class _EngineSearch(Searcher):
             return
         try:
             if error:
-                raise ClusterLost(f"an item was lost {RETRIES + 1} times: see the workers' logs")
-            blob = ray.get(self._desk.take.remote(str(item.number)), timeout=TAKE_S)
-            found = pickle.loads(blob)  # noqa: S301 - made by this study's worker
-            if isinstance(found, Exception):
-                raise found
-            if found == LOST:
-                self._engine.lost(item)
+                self._losses.note(item.number)
+                self._engine.give_back(item)
             else:
-                self._engine.done(item, *found)
-            self._watch(self._engine)
-            if found != LOST or item.alone:
-                self._streak.note(died=found == LOST)
+                self._take(item)
         except BaseException as broken:  # noqa: BLE001 - Tune would log it and go on
             self.error = broken
         self._turn += 1
         if self._engine.has_work or self._engine.finished or self.error is not None:
             self._desk.ring.remote(self._turn)
+
+    def _take(self, item: WorkItem) -> None:
+        blob = ray.get(self._desk.take.remote(str(item.number)), timeout=TAKE_S)
+        found = pickle.loads(blob)  # noqa: S301 - made by this study's worker
+        if isinstance(found, Exception):
+            raise found
+        if found == LOST:
+            self._engine.lost(item)
+        else:
+            self._engine.done(item, *found)
+        self._watch(self._engine)
+        if found != LOST or item.alone:
+            self._streak.note(died=found == LOST)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune writes its searcher to disk for a resume of its own, which nobody uses."""

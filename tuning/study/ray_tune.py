@@ -3,12 +3,15 @@
 Results travel through the desk, an actor beside the driver, because Tune keeps every result that
 it sees in memory and on disk, and returns are long.
 
-The desk also tells whose fault a death was. Tune tries a trial whose worker died again, in a new
-worker, whatever the cause; but a worker notes at the desk what it begins, and its node. So whoever
+The desk also tells whose fault a death was. What was lost with its worker is tried again by
+another, whatever the cause; but a worker notes at the desk what it begins, and its node. So whoever
 begins the same again sees how many died of it:
 
 - counted: the process ended in mid-evaluation (a signal, exit, out of memory), on a node that lives
 - not counted: a worker that died before it began or after it answered, and one whose node is gone
+
+Tune itself tries nothing again. It gives a trial up at once whose worker had died before it got it,
+and counts by Tune trials, of which one may have several configurations.
 
 Not told apart: a worker that something else killed, for instance a neighbour's hunger for memory,
 from one that its own configuration killed; a node that its configuration took along from one that
@@ -20,9 +23,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import pickle
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +35,20 @@ from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
-from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune import Callback, CheckpointConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.execution import tune_controller
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import SearchAlgorithm, Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from tuning.study.contract import Evaluator
+from tuning.study.engine import WorkItem
+from tuning.study.executors import timed
 from tuning.study.failures import ClusterLost
-from tuning.study.ray_pulse import Pulse
+from tuning.study.ray_pulse import Pulse, listens
 
 PUT_S = 60.0
 TAKE_S = 60.0
-RETRIES = 5  # of a Tune trial whose worker died, whatever the cause; then the run ends
 DEATH = "a worker died: what it was evaluating is evaluated again"
 ENDED_EARLY = "Ray Tune ended before the study did: see the workers' logs"
 
@@ -56,17 +62,19 @@ class Desk:
         self._turn = 0
         self._bell = asyncio.Condition()
 
-    async def begin(self, key: str, node: str) -> list[str]:
-        """Notes that a worker on ``node`` begins ``key``; gives the nodes where others did that
-        have not answered."""
-        nodes = self._begun.setdefault(key, [])
+    async def begin(self, who: str, node: str) -> list[str]:
+        """Notes that a worker on ``node`` begins something of ``who``; gives the nodes where others
+        did that never answered."""
+        nodes = self._begun.setdefault(who, [])
         nodes.append(node)
         return nodes[:-1]
 
-    async def put(self, key: str, answer: bytes) -> None:
-        """Keeps an answer until it is taken."""
+    async def put(self, who: str, key: str, answer: bytes) -> None:
+        """Keeps what came of the last that was begun of ``who``, until it is taken."""
         self._answers[key] = answer
-        self._begun.pop(key, None)
+        self._begun[who].pop()
+        if not self._begun[who]:
+            del self._begun[who]
 
     async def take(self, key: str) -> bytes:
         """Hands an answer out once; KeyError when it did not come."""
@@ -96,14 +104,36 @@ def beside_driver() -> Any:
     ).remote()
 
 
-def begin(desk: Any, key: str) -> int:
-    """Notes that this worker begins ``key``; how many died of it before, on nodes that live."""
-    node = ray.get_runtime_context().get_node_id()
-    before = ray.get(desk.begin.remote(key, node), timeout=PUT_S)
+def begin(desk: Any, who: str) -> int:
+    """Notes that this worker begins something of ``who``; how many died of it before, on nodes that
+    live."""
+    here = ray.get_runtime_context().get_node_id()
+    before = ray.get(desk.begin.remote(who, here), timeout=PUT_S)
     if not before:
         return 0
-    alive = {found["NodeID"] for found in ray.nodes() if found["Alive"]}
+    alive = {node["NodeID"] for node in ray.nodes() if node["NodeID"] in before and _there(node)}
     return sum(node in alive for node in before)
+
+
+def _there(node: Mapping[str, Any]) -> bool:
+    """Whether a node of ``ray.nodes`` is there: one that is gone counts as alive for some seconds
+    in which its head has not noticed."""
+    return node["Alive"] and listens(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}")
+
+
+def attempt(evaluator: Evaluator, item: WorkItem) -> Any:
+    """What ``timed`` gives, or what the evaluator raised, which is for the driver to raise.
+
+    What would not survive the way there goes as a RuntimeError in its words.
+    """
+    try:
+        return timed(evaluator, item)
+    except Exception as broken:  # noqa: BLE001 - see above
+        try:
+            pickle.loads(pickle.dumps(broken))  # noqa: S301 - of this process
+        except Exception:  # noqa: BLE001 - classes may refuse in any way
+            return RuntimeError(f"{type(broken).__name__}: {broken}")
+        return broken
 
 
 class _ActorManager(RayActorManager):
@@ -137,6 +167,11 @@ def shortened(record: logging.LogRecord) -> bool:
     return True
 
 
+def wanted(record: logging.LogRecord) -> bool:
+    """All but Tune's list of trials that were lost: others have done their work."""
+    return not str(record.msg).startswith("Trials did not complete")
+
+
 def run_tuner(
     worker: Any,
     *,
@@ -152,6 +187,7 @@ def run_tuner(
     that is Ray's.
     """
     logging.getLogger(tune_controller.__name__).addFilter(shortened)
+    logging.getLogger("ray.tune.tune").addFilter(wanted)
     # It looks for the result files of every trial at the end, and misses each of them aloud.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     folder = Path(tempfile.mkdtemp(prefix="sapphire-tune-"))
@@ -174,7 +210,6 @@ def run_tuner(
                 verbose=0,
                 callbacks=list(callbacks),
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
-                failure_config=FailureConfig(max_failures=RETRIES),
             ),
         )
         with pulse, deaths_by_memory():
