@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -31,15 +32,14 @@ LOOK_S = 0.002
 
 @dataclass(frozen=True)
 class Kill:
-    """When the driver dies: at so many durable trials, or so many seconds after its start."""
+    """When the driver dies: so many seconds after so many trials, or after its start."""
 
     trials: int | None = None
-    seconds: float | None = None
+    seconds: float = 0.0
 
     def __str__(self) -> str:
-        if self.trials is not None:
-            return f"at {self.trials} trials"
-        return f"after {self.seconds:.2f} s"
+        since = "its start" if self.trials is None else f"{self.trials} trials"
+        return f"{1e3 * self.seconds:.1f} ms after {since}"
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,11 @@ def finish(home: Path, *words: str) -> None:
 
 
 def run_words(searcher: str, executor: str, trials: int) -> list[str]:
-    """The words of a new study."""
+    """The words of a new study; of SEARCHER+SCHEDULER with one."""
+    name, _, scheduler = searcher.partition("+")
     return [
-        "run", NAME, "--target", "ema_cross", "--trials", str(trials), "--searcher", searcher,
+        "run", NAME, "--target", "ema_cross", "--trials", str(trials), "--searcher", name,
+        "--scheduler", scheduler or "none", *(("--option", "points=20") if name == "grid" else ()),
         "--executor", executor, "--workers", "2", "--no-report",
     ]  # fmt: skip
 
@@ -153,6 +155,8 @@ def killed(
     while process.poll() is None and not due():
         look()
         time.sleep(LOOK_S)
+    # Held at that moment, so that to look, which takes a while, does not move it.
+    process.send_signal(signal.SIGSTOP)
     look(now=True)
     process.kill()
     process.wait(10.0)
@@ -168,11 +172,15 @@ def killed(
 
 
 def _due(home: Path, kill: Kill, began: float) -> Callable[[], bool]:
-    if kill.trials is not None:
-        wanted = kill.trials
-        return lambda: begun(home) and durable(home) >= wanted
-    limit = kill.seconds or 0.0
-    return lambda: time.monotonic() - began >= limit
+    since = began if kill.trials is None else None
+
+    def due() -> bool:
+        nonlocal since
+        if since is None and begun(home) and durable(home) >= (kill.trials or 0):
+            since = time.monotonic()
+        return since is not None and time.monotonic() - since >= kill.seconds
+
+    return due
 
 
 def _family(pid: int, family: set[psutil.Process]) -> Callable[..., None]:
@@ -211,11 +219,10 @@ def _winner(trials: list[Trial]) -> tuple[int, object] | None:
     return None if best is None else (best.number, best.config)
 
 
-def moments(rng: random.Random, count: int, trials: int, seconds: float) -> list[Kill]:
-    """Random kills: by turns at a number of durable trials and after a time up to ``seconds``."""
-    return [
-        Kill(trials=rng.randrange(trials))
-        if i % 2 == 0
-        else Kill(seconds=rng.uniform(0.2, seconds))
-        for i in range(count)
-    ]
+def moment(rng: random.Random, whole: list[Trial]) -> Kill:
+    """A random moment of the study ``whole``, in its midst on a machine of any speed: after a trial
+    before its last two generations, by up to the time that one generation was evaluated in."""
+    generations = whole[-1].generation + 1
+    latest = sum(trial.generation < generations - 2 for trial in whole)
+    seconds = sum(trial.seconds for trial in whole) / generations
+    return Kill(rng.randint(1, latest), rng.uniform(0.0, seconds))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 import time
@@ -13,11 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.study_kill import HEAD, Row, killed, moments, orphans, undisturbed
+from tests.study_kill import HEAD, Kill, Row, killed, moment, orphans, undisturbed
 from tuning.study.contract import Trial
 
-KILLS, TRIALS, SEED = 20, 200, 2026
-SEARCHERS = ("tpe", "random", "pbt")
+KILLS, AMID, TRIALS, SEED = 20, 16, 200, 2026
+SEARCHERS = ("tpe", "random", "pbt", "grid", "random+halving")
+EXECUTORS = ("here", "ray")
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(3_600)]
 
@@ -29,18 +31,29 @@ def test_a_driver_killed_at_20_random_moments_and_resumed(tmp_path: Path) -> Non
     for searcher in SEARCHERS:
         began = time.monotonic()
         whole[searcher] = undisturbed(tmp_path / searcher, searcher, TRIALS)
+        assert len(whole[searcher]) == TRIALS
         lasts = max(lasts, time.monotonic() - began)
+    rng = random.Random(SEED)
+    pairs = list(itertools.product(SEARCHERS, EXECUTORS))
+    # Each pair once in mid-study; of the second round two at the start, two after the last trial.
+    aside = rng.sample(range(len(pairs), KILLS), KILLS - AMID)
+    early, late = aside[:2], aside[2:]
     rows: list[Row] = []
     family: set[psutil.Process] = set()
     print(f"\nundisturbed: up to {lasts:.1f} s\n{HEAD}")
-    # Two moments for each pair of searcher and executor, so that both kinds meet all of them.
-    for i, kill in enumerate(moments(random.Random(SEED), KILLS, TRIALS, lasts)):
-        searcher = SEARCHERS[(i // 2) % len(SEARCHERS)]
-        executor = ("here", "ray")[(i // 2) % 2]
+    for i in range(KILLS):
+        searcher, executor = pairs[i % len(pairs)]
+        if i in early:
+            kill = Kill(seconds=rng.uniform(0.2, lasts / 2))
+        elif i in late:
+            kill = Kill(trials=TRIALS)
+        else:
+            kill = moment(rng, whole[searcher])
         home = tmp_path / f"kill-{i}"
         rows.append(killed(home, searcher, executor, kill, whole[searcher], family))
         print(rows[-1].cells(), flush=True)
         if rows[-1].equal:
             shutil.rmtree(home)
     assert all(row.equal for row in rows)
+    assert sum(0 < row.durable < TRIALS for row in rows) >= 15
     assert orphans(family) == []
