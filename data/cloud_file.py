@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import shutil
@@ -64,7 +65,10 @@ def _fetched(cloud: CloudFolder, bucket: str, name: str, folder: Path, most_byte
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-    for old in sorted(copies.iterdir())[:-KEPT]:
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()  # which only works where nothing came of it
+    whole = [copy for copy in sorted(copies.iterdir()) if (copy / path.name).is_file()]
+    for old in whole[:-KEPT]:
         if old != path.parent:
             shutil.rmtree(old, ignore_errors=True)
     return path

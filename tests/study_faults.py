@@ -116,6 +116,13 @@ class Raises(LoggedEvaluator):
         raise ZeroDivisionError("a defect of the evaluator")
 
 
+class Unfit(LoggedEvaluator):
+    """Has a defect that shows before anything is evaluated."""
+
+    def prepare(self) -> None:
+        raise ZeroDivisionError("a defect of the evaluator")
+
+
 class Slow(LoggedEvaluator):
     """Takes a while for each item, and says on which node it is at work.
 

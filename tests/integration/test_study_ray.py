@@ -19,6 +19,7 @@ from tests.study_faults import (
     Raises,
     Refuses,
     Stillborn,
+    Unfit,
 )
 from tests.study_support import ToyEvaluator, content, toy_spec
 from tuning.study.asynchronous import AsyncStudy
@@ -240,14 +241,16 @@ def test_an_error_of_the_store_ends_the_run_with_that_error() -> None:
     assert content(_here(spec, durable)) == content(_here(spec))
 
 
-@pytest.mark.parametrize("scheduler", ["none", "asha"])
+@pytest.mark.parametrize(
+    ("fault", "scheduler"), [(Raises, "none"), (Raises, "asha"), (Unfit, "none")]
+)
 def test_a_defect_of_the_evaluator_ends_the_run_as_it_does_in_one_process(
-    tmp_path: Path, scheduler: str
+    tmp_path: Path, fault: type[LoggedEvaluator], scheduler: str
 ) -> None:
     spec = toy_spec("random", scheduler, generation=1, exact=scheduler == "none")
     durable: list[Trial] = []
     with pytest.raises(ZeroDivisionError, match="a defect of the evaluator"):
-        _on_ray(spec, Raises(tmp_path), durable)
+        _on_ray(spec, fault(tmp_path), durable)
     assert durable == []
 
 

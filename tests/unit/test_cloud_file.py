@@ -100,7 +100,15 @@ def test_of_an_object_that_keeps_changing_the_last_contents_are_kept(
     for number in range(KEPT + 2):
         cloud.put("bucket", NAME, b"%d" % number)
         paths.append(fetched(ADDRESS, tmp_path))
+    for number in range(KEPT):
+        cloud.put("bucket", NAME, b"damaged %d" % number)
+        cloud.corruptions = 1
+        with pytest.raises(InputError, match="its checksum differs"):
+            fetched(ADDRESS, tmp_path)
     assert [path.is_file() for path in paths] == [False] * 2 + [True] * KEPT
+    cloud.put("bucket", NAME, b"newest")
+    assert fetched(ADDRESS, tmp_path).read_bytes() == b"newest"
+    assert [path.is_file() for path in paths] == [False] * 3 + [True] * (KEPT - 1)
     assert other.is_file()
 
 

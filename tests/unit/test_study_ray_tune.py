@@ -16,10 +16,11 @@ from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune.execution import tune_controller
+from ray.tune.experiment import Trial
 
 from actors.space import Config
 from tests.study_support import ToyEvaluator
-from tuning.study import ray_tune
+from tuning.study import ray_async, ray_tune
 from tuning.study.contract import Failure, FoldResult
 from tuning.study.engine import WorkItem
 
@@ -136,3 +137,24 @@ def test_what_an_evaluator_raises_reaches_the_driver_in_its_words(
     answer = pickle.loads(blob)  # noqa: S301 - made above
     assert type(answer) is kind
     assert str(answer) == words
+
+
+def _decisions(lost: bool) -> list[str]:
+    """What ASHA decides of three trials at their first fold, the best of which may be lost there,
+    and then comes again; at last of a middling one."""
+    scheduler = ray_async.make_asha(folds=9, eta=3)
+    said = []
+    order = [("a", 0.1), ("b", 0.2), ("c", 0.9)]
+    order += [("c again", 0.9), ("d", 0.5)] if lost else [("d", 0.5)]
+    for name, value in order:
+        trial = Trial("study", stub=True, trial_id=name)
+        scheduler.on_trial_add(None, trial)
+        result = {ray_async.STEP: 1, ray_async.VALUE: value}
+        said.append(scheduler.on_trial_result(None, trial, result))
+        if lost and name == "c":
+            scheduler.on_trial_error(None, trial)
+    return said[-2:]
+
+
+def test_a_trial_that_was_lost_counts_once_when_it_comes_again() -> None:
+    assert _decisions(lost=True) == _decisions(lost=False) == ["CONTINUE", "CONTINUE"]

@@ -42,6 +42,7 @@ from tuning.study.ray_tune import (
     attempt,
     begin,
     beside_driver,
+    prepared,
     run_tuner,
 )
 from tuning.study.trials import Begun, Scorer
@@ -59,6 +60,7 @@ class _Worker(tune.Trainable):
     _desk: Any
     _begun: Begun | None
     _known: dict[int, FoldResult]
+    _unfit: Exception | None
 
     def setup(
         self,
@@ -72,7 +74,7 @@ class _Worker(tune.Trainable):
         self._evaluator = evaluator
         self._scorer = Scorer(spec, evaluator)
         self._desk = desk
-        evaluator.prepare()
+        self._unfit = prepared(evaluator)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -90,7 +92,7 @@ class _Worker(tune.Trainable):
         who, key = str(number), f"{number}/{self.iteration}"
         enough = begin(self._desk, who) >= DEATHS
         died = [Failure(WORKER_DIED)], 0.0
-        answer: Any = died if enough else attempt(self._evaluator, item)
+        answer: Any = self._unfit or (died if enough else attempt(self._evaluator, item))
         blob = pickle.dumps((number, answer))
         ray.get(self._desk.put.remote(who, key, blob), timeout=PUT_S)
         if isinstance(answer, Exception) or isinstance(answer[0][0], Failure):
@@ -278,12 +280,26 @@ def run_async(study: AsyncStudy, evaluator: Evaluator, watch: Watch, workers: in
         raise ClusterLost(ENDED_EARLY)
 
 
+class _Asha(ASHAScheduler):
+    """Tune's own, which forgets what it saw of a trial that was lost: it comes again, as another
+    Tune trial, and would count twice in its rungs."""
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        for bracket in self._brackets:
+            for _, seen in bracket._rungs:  # noqa: SLF001 - Tune offers no other way
+                seen.pop(trial.trial_id, None)
+        super().on_trial_error(tune_controller, trial)
+
+
+def make_asha(folds: int, eta: int) -> ASHAScheduler:
+    """Asynchronous successive halving over so many folds; the best 1/eta of a rung go on."""
+    return _Asha(time_attr=STEP, metric=VALUE, mode="max", max_t=folds, reduction_factor=eta)
+
+
 def _scheduler(study: AsyncStudy, hooks: _Hooks, folds: int) -> TrialScheduler:
     chosen = study.tactics
     if study.spec.scheduler == ASHA:
-        return ASHAScheduler(
-            time_attr=STEP, metric=VALUE, mode="max", max_t=folds, reduction_factor=chosen.eta
-        )
+        return make_asha(folds, chosen.eta)
     return PopulationBasedTraining(
         time_attr=STEP,
         metric=VALUE,

@@ -39,6 +39,7 @@ from tuning.study.ray_tune import (
     attempt,
     begin,
     beside_driver,
+    prepared,
     run_tuner,
 )
 
@@ -73,6 +74,7 @@ class _Worker(tune.Trainable):
     _desk: Any
     _item: WorkItem | None
     _turn: int
+    _unfit: Exception | None
 
     def setup(
         self, config: dict[str, Any], evaluator: Evaluator | None = None, desk: Any = None
@@ -81,7 +83,7 @@ class _Worker(tune.Trainable):
             raise TypeError("a worker needs an evaluator")
         self._evaluator = evaluator
         self._desk = desk
-        evaluator.prepare()
+        self._unfit = prepared(evaluator)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -96,7 +98,7 @@ class _Worker(tune.Trainable):
             key = str(self._item.number)
             died = begin(self._desk, key)
             enough = died >= _lives(self._item)
-            answer = LOST if enough else attempt(self._evaluator, self._item)
+            answer = self._unfit or (LOST if enough else attempt(self._evaluator, self._item))
             ray.get(self._desk.put.remote(key, key, pickle.dumps(answer)), timeout=PUT_S)
         return {"done": True, "items": 1}
 

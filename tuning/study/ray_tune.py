@@ -49,7 +49,7 @@ from tuning.study.ray_pulse import Pulse, listens
 
 PUT_S = 60.0
 TAKE_S = 60.0
-DEATH = "a worker died: what it was evaluating is evaluated again"
+DEATH = "a worker died: what it was at is evaluated again"
 ENDED_EARLY = "Ray Tune ended before the study did: see the workers' logs"
 
 
@@ -121,19 +121,30 @@ def _there(node: Mapping[str, Any]) -> bool:
     return node["Alive"] and listens(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}")
 
 
-def attempt(evaluator: Evaluator, item: WorkItem) -> Any:
-    """What ``timed`` gives, or what the evaluator raised, which is for the driver to raise.
+def prepared(evaluator: Evaluator) -> Exception | None:
+    """What its ``prepare`` raised, which is for the driver to raise."""
+    try:
+        evaluator.prepare()
+    except Exception as broken:  # noqa: BLE001 - see above
+        return _portable(broken)
+    return None
 
-    What would not survive the way there goes as a RuntimeError in its words.
-    """
+
+def attempt(evaluator: Evaluator, item: WorkItem) -> Any:
+    """What ``timed`` gives, or what the evaluator raised, which is for the driver to raise."""
     try:
         return timed(evaluator, item)
     except Exception as broken:  # noqa: BLE001 - see above
-        try:
-            pickle.loads(pickle.dumps(broken))  # noqa: S301 - of this process
-        except Exception:  # noqa: BLE001 - classes may refuse in any way
-            return RuntimeError(f"{type(broken).__name__}: {broken}")
-        return broken
+        return _portable(broken)
+
+
+def _portable(broken: Exception) -> Exception:
+    """The error, or a RuntimeError in its words where it would not survive the way there."""
+    try:
+        pickle.loads(pickle.dumps(broken))  # noqa: S301 - of this process
+    except Exception:  # noqa: BLE001 - classes may refuse in any way
+        return RuntimeError(f"{type(broken).__name__}: {broken}")
+    return broken
 
 
 class _ActorManager(RayActorManager):
