@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,9 @@ GENERATION = 200
 CHECKED = 5  # configurations whose fills are compared
 LIMIT_SECONDS = 1_800
 DAILY_SYMBOL = "IBM"
-# vectorbt buys at any open: our collar round the close decided on must not refuse a gap.
-WIDE = LIMITS.model_copy(update={"collar_bps": 3_000.0})
+# vectorbt buys at any open and for any amount: our collar round the close decided on may not refuse
+# a gap, nor our least order a configuration that has paid nearly all it had in 100,000 commissions.
+WIDE = LIMITS.model_copy(update={"collar_bps": 3_000.0, "min_order_notional": Decimal("0.000001")})
 COLUMNS = ("ts", "open", "high", "low", "close", "volume")
 
 
