@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import gzip
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from cluster.cli import main
 from cluster.plan import plan_session
 from cluster.warm import generated_bars
 from data.cloud_file import KEPT, fetched
 from data.daily_stocks import sample_table
 from data.errors import InputError
 from data.feed import open_feed
-from tests.gcs_server import Storage, serving
+from tests.gcs_server import Storage
 from tests.study_support import content
 from tuning.study.build import evaluation_of
 from tuning.study.contract import Trial
@@ -27,13 +26,6 @@ from tuning.study.store import StudyStore
 
 ADDRESS = "gs://bucket/deep/folder/bars.parquet"
 NAME = "deep/folder/bars.parquet"
-
-
-@pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    with serving() as (storage, address):
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
-        yield storage
 
 
 def some_bars(path: Path, seed: int) -> bytes:
@@ -165,21 +157,9 @@ HERE = ("--executor", "here", "--no-report")
 
 
 @pytest.fixture
-def tune(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str]]:
+def tune(tmp_path: Path, tune_in: Callable[..., tuple[int, str]]) -> Callable[..., tuple[int, str]]:
     """Runs the command line in this process: (exit code, stderr)."""
-    monkeypatch.setenv("SAPPHIRE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-
-    def call(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["sapphire", "tune", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), capsys.readouterr().err
-
-    return call
+    return partial(tune_in, tmp_path / "home")
 
 
 def test_a_study_refuses_an_object_that_changed_since_it_began(

@@ -13,16 +13,14 @@ import pytest
 
 from cluster.processes import free_port
 from data.cloud_objects import CloudFolder, ObjectError, parse_address
-from tests.gcs_server import Storage, serving
+from tests.gcs_server import Storage
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    with serving() as (made, address):
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
-        yield made
+def storage(cloud: Storage) -> Storage:
+    return cloud
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -12,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.cli import main
 from data.errors import InputError
-from tests.gcs_server import Storage, serving
+from tests.gcs_server import Storage
 from tests.study_support import content, toy_spec
 from tuning.study.api import agreed
 from tuning.study.bucket import BucketStore, open_storage
@@ -24,13 +24,6 @@ from tuning.study.store import FINISHED, RESUMED, StudyStore
 
 ROOT = Path(__file__).resolve().parents[2]
 WHERE = "gs://bucket/studies"
-
-
-@pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    with serving() as (storage, address):
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
-        yield storage
 
 
 Open = Callable[[], BucketStore]
@@ -223,22 +216,10 @@ Tune = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def tune(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Tune:
+def tune(tmp_path: Path, tune_in: Tune) -> Tune:
     """Runs the command line in this process, each call in a home of its own: (code, stderr)."""
-    homes = iter(range(100))
-
-    def call(*words: str) -> tuple[int, str]:
-        monkeypatch.setenv("SAPPHIRE_HOME", str(tmp_path / f"home-{next(homes)}"))
-        monkeypatch.delenv("DATABASE_URL", raising=False)
-        monkeypatch.setattr(sys, "argv", ["sapphire", "tune", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), capsys.readouterr().err
-
-    return call
+    homes = itertools.count()
+    return lambda *words: tune_in(tmp_path / f"home-{next(homes)}", *words)
 
 
 def undisturbed(tune: Tune, home: Path) -> list[Trial]:

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,17 +44,9 @@ Tune = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def tune(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tune:
+def tune(home: Path, tune_in: Tune) -> Tune:
     """Runs the command line in this process: (exit code, stderr)."""
-
-    def call(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["sapphire", "tune", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0), capsys.readouterr().err
-
-    return call
+    return partial(tune_in, home)
 
 
 def one_line(answer: tuple[int, str], code: int, words: str) -> None:
